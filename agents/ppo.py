@@ -1,0 +1,454 @@
+"""PPO in a dream: every step of experience is imagined, and a run that was killed goes on."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from stable_baselines3 import PPO
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import configure
+from stable_baselines3.common.running_mean_std import RunningMeanStd
+from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecFrameStack
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
+
+from gensim.agents.agent import Agent, AgentConfig, build_policy, fill
+from gensim.agents.filter import load
+from gensim.agents.reference import refer, world_folder
+from gensim.core.files import load_tensors, save_tensors
+from gensim.core.progress import bar
+from gensim.core.seeds import fold
+from gensim.envs.engine import Reason
+from gensim.envs.rollout import Rollout
+from gensim.envs.sb3 import DreamVecEnv
+from gensim.envs.vector import DreamVectorEnv
+from gensim.episodes.actions import ActionSpec
+from gensim.world import State, World
+
+CHECKPOINT = "learn/checkpoint.safetensors"
+LOG = "learn/log"
+STEPS = 1_500_000
+_FREE = ("steps", "minutes", "threads", "save_every", "init")  # may change when a run goes on
+
+
+@dataclass(frozen=True)
+class PPOConfig:
+    """How an agent learns in a dream."""
+
+    steps: int | None = None
+    """World steps to dream in all, over all rows; 1,500,000 where no minutes are given."""
+    minutes: float | None = None
+    """Stop after so many minutes of learning, all runs of this folder counted."""
+    init: Path | None = None
+    """Agent folder whose weights to start from."""
+    observation: Literal["latents", "frames"] = "latents"
+    """What the agent sees: the world's latent state, or decoded frames."""
+    stack: int = 4
+    """Frames seen together, one a decision (of an agent that sees frames)."""
+    repeat: int = 2
+    """World steps for which a decision is held, in the dream and in the simulator."""
+    deterministic: bool = False
+    """Whether the finished agent takes its likeliest action, not a drawn one."""
+    rows: int = 128
+    """Dreams side by side."""
+    n_steps: int = 64
+    """Decisions a row between updates."""
+    batch: int = 2048
+    """Decisions in a minibatch."""
+    epochs: int = 4
+    """Passes over each update's decisions."""
+    lr: float = 3e-4
+    """Learning rate at the beginning; it falls in a straight line to zero."""
+    gamma: float = 0.99
+    """Discount a decision."""
+    gae: float = 0.95
+    """Lambda of generalised advantage estimation."""
+    clip: float = 0.2
+    """Range in which the ratio of probabilities counts."""
+    entropy: float = 0.003
+    """Weight of the policy's entropy."""
+    target_kl: float | None = 0.03
+    """An update stops when the policy has moved 1.5 times this far (nats)."""
+    net: tuple[int, ...] = (256, 256)
+    """Widths of the hidden layers, of policy and value alike."""
+    log_std: float = -0.5
+    """Initial logarithm of the action noise; with --init noise that has fallen below is raised to it."""
+    reward_scale: float | None = None
+    """Factor on rewards while learning; None divides by the running spread of discounted returns."""
+    horizon: int = 150
+    """World steps after which a dream is cut; the value of what was to come still counts."""
+    start_mix: float = 0.5
+    """Share of dreams that start in the middle of a recorded episode, not at its beginning."""
+    temperature: float = 1.0
+    """Of the latents' law; above 1 dreams wilder than the data."""
+    dropout: bool = True
+    """Whether each dream holds a dropout mask of its own, so that no one error can be relied on."""
+    trust_floor: float = 0.05
+    """A dream is cut when the running average of its trust falls below; 0 never does."""
+    lost_is_worthless: bool = False
+    """Whether nothing counts after a cut for lost trust; otherwise the value of what was to come does."""
+    save_every: float = 60.0
+    """Seconds between checkpoints."""
+    seed: int = 0
+    """Of the weights, the dreams and the agent's own chances."""
+    threads: int | None = None
+    """Threads of torch; None leaves that to torch."""
+
+    def __post_init__(self) -> None:
+        sizes = (self.rows, self.n_steps, self.batch, self.epochs, self.repeat, self.stack, self.threads or 1)
+        if min(sizes) < 1 or self.batch < 2 or (self.rows * self.n_steps) % self.batch:
+            raise ValueError(
+                f"rows * n_steps = {self.rows * self.n_steps} decisions must be a multiple of "
+                f"batch = {self.batch} >= 2, and all sizes at least 1"
+            )
+        if (self.steps or 1) < 1 or (self.minutes or 1) <= 0:
+            raise ValueError(f"steps={self.steps}, minutes={self.minutes}: give positive numbers")
+
+    def share(self, steps: int, seconds: float) -> float:
+        """How much of the budget is spent, in 0..1."""
+        goal = self.steps or (None if self.minutes else STEPS)
+        spent = [steps / goal] if goal else []
+        spent += [seconds / (60 * self.minutes)] if self.minutes else []
+        return min(1.0, max(spent))
+
+    def identity(self, world: str) -> str:
+        """What must be equal for a run to go on, as JSON."""
+        kept = {key: value for key, value in asdict(self).items() if key not in _FREE}
+        return json.dumps({**kept, "world": world}, sort_keys=True)
+
+
+def learn(world: World | str | Path, out: str | Path, config: PPOConfig, quiet: bool = True) -> Agent:
+    """Learns an agent in a world (folder, id or loaded) and writes its folder; goes on where it was stopped.
+
+    On one CPU kind and number of threads a run that was killed ends bit for bit as one that was not. The
+    generators of torch and numpy are left as they were found. Raises ValueError when the folder holds a
+    run with other settings.
+    """
+    folder = world.folder if isinstance(world, World) else world_folder(world)
+    if folder is None:
+        raise ValueError("the world has no folder that the agent could find it in: save it first")
+    with _own_chances(config):
+        run = Run(folder, Path(out), config)
+        run.load()
+        with bar(1000, "learn", quiet, unit="‰") as progress:
+            run.go(progress)
+        run.agent().save(out)
+    return load(out, folder)
+
+
+class Lessons(VecEnvWrapper):
+    """Rewards as PPO wants them: in units of the spread of discounted returns, or times a constant.
+
+    Reference: Implementation Matters in Deep Policy Gradients (Engstrom et al., 2020), arXiv:2005.12729.
+    """
+
+    def __init__(self, venv: VecEnv, config: PPOConfig) -> None:
+        super().__init__(venv)
+        self.config, self.spread = config, RunningMeanStd(shape=())
+        self.returns = np.zeros(self.num_envs)
+
+    def reset(self) -> Any:
+        """Opens every row."""
+        self.returns[:] = 0
+        return self.venv.reset()
+
+    def step_wait(self) -> VecEnvStepReturn:
+        """One decision of every row; rewards float32 (n,)."""
+        obs, rew, done, infos = self.venv.step_wait()
+        if self.config.reward_scale is None:
+            self.returns = self.returns * self.config.gamma + rew
+            self.spread.update(self.returns)
+            self.returns[done] = 0
+        if self.config.lost_is_worthless:
+            for i in np.flatnonzero(done):
+                infos[i]["TimeLimit.truncated"] &= infos[i]["truncation_reason"] != Reason.TRUST
+        return obs, (rew * self.factor).astype(np.float32), done, infos
+
+    @property
+    def factor(self) -> float:
+        """What rewards are multiplied by."""
+        scale = self.config.reward_scale
+        return float(1 / np.sqrt(self.spread.var + 1e-8)) if scale is None else scale
+
+
+class DreamLog(BaseCallback):
+    """Adds to the log what tells learning from exploiting: trust, and why dreams end."""
+
+    def _on_rollout_start(self) -> None:
+        self.trust: list[float] = []
+        self.ends = np.zeros(1 + len(Reason), np.int64)  # by termination, none, horizon, trust
+
+    def _on_step(self) -> bool:
+        infos, done = self.locals["infos"], self.locals["dones"]
+        self.trust.append(float(np.mean([info["trust"] for info in infos])))
+        for i in np.flatnonzero(done):
+            self.ends[infos[i]["truncation_reason"] + 1 if infos[i]["TimeLimit.truncated"] else 0] += 1
+        return True
+
+    def _on_rollout_end(self) -> None:
+        ended = max(1, int(self.ends.sum()))
+        self.logger.record("dream/trust", float(np.mean(self.trust)))
+        self.logger.record("dream/ends_terminated", self.ends[0] / ended)
+        self.logger.record("dream/ends_horizon", self.ends[1 + Reason.HORIZON] / ended)
+        self.logger.record("dream/ends_trust", self.ends[1 + Reason.TRUST] / ended)
+
+
+class Run:
+    """A run of PPO: the dreams, stable-baselines3's model, and how far it has come.
+
+    Arguments:
+        world: the world's folder.
+        out: the agent's folder.
+        config: how it learns.
+    """
+
+    def __init__(self, world: Path, out: Path, config: PPOConfig) -> None:
+        self.config, self.out, self.iteration, self.seconds = config, out, 0, 0.0
+        self.rows = make_rows(world, config)
+        self.world = self.rows.dream.world
+        self.lessons = Lessons(self.rows, config)
+        stacks = config.observation == "frames" and config.stack > 1
+        self.stack = VecFrameStack(self.lessons, config.stack, "last") if stacks else None
+        self.card = self._card()
+        self._seed()
+        self.model = self._model()
+        if config.init is not None:
+            self._warm(config.init)
+        self.model.set_logger(configure(str(out / LOG), ["tensorboard"]))
+        _, self.callback = self.model._setup_learn(1, DreamLog())
+
+    @property
+    def steps(self) -> int:
+        """World steps dreamed so far."""
+        return self.model.num_timesteps * self.config.repeat
+
+    @property
+    def share(self) -> float:
+        """How much of the budget is spent."""
+        return self.config.share(self.steps, self.seconds)
+
+    def go(self, progress: Any) -> None:
+        """Learns until the budget is spent, with a checkpoint now and then and one at the end."""
+        saved = last = time.monotonic()
+        while self.share < 1:
+            self.iterate()
+            now = time.monotonic()
+            self.seconds, last = self.seconds + now - last, now
+            _show(progress, self)
+            if now - saved >= self.config.save_every:
+                self.save()
+                saved = now
+        self.save()
+
+    def iterate(self) -> None:
+        """Dreams `n_steps` decisions a row and learns from them."""
+        self._seed()
+        model = self.model
+        model._current_progress_remaining = 1 - self.share
+        assert model.env is not None
+        model.collect_rollouts(model.env, self.callback, model.rollout_buffer, self.config.n_steps)
+        self.iteration += 1
+        self.model.dump_logs(self.iteration)
+        model.train()
+
+    def agent(self) -> Agent:
+        """The agent as it is now."""
+        learning = {**json.loads(self.config.identity(self.world.hash)), "init": str(self.config.init or "")}
+        learning |= {"steps": self.steps, "seconds": round(self.seconds)}
+        learning |= {"dreamed_return": _mean_return(self.model)}
+        card = replace(self.card, learning=learning)
+        weights = {name: tensor.cpu() for name, tensor in self.model.policy.state_dict().items()}
+        return Agent(card, fill(build_policy(card), weights, "the policy"))
+
+    # ---------------------------------------------------------------- stopping and going on
+
+    def save(self) -> None:
+        """Writes the checkpoint, all or nothing."""
+        meta = {
+            "identity": self.config.identity(self.world.hash),
+            "iteration": self.iteration,
+            "seconds": self.seconds,
+            "timesteps": self.model.num_timesteps,
+            "updates": self.model._n_updates,
+            "episodes": [{"r": e["r"], "l": e["l"], "t": e["t"]} for e in self.model.ep_info_buffer or ()],
+        }
+        tensors = {
+            **_over("policy.", self.model.policy.state_dict()),
+            **_over("adam.", _moments(self.model.policy.optimizer)),
+            **_over("dream.", {name: torch.from_numpy(value) for name, value in self._arrays().items()}),
+        }
+        save_tensors(self.out / CHECKPOINT, tensors, {"run": json.dumps(meta)})
+
+    def load(self) -> bool:
+        """Goes on from the folder's checkpoint if there is one; ValueError if that is another run's."""
+        path = self.out / CHECKPOINT
+        if not path.exists():
+            if (self.out / "agent.json").exists():
+                raise ValueError(
+                    f"{self.out} holds an agent, and no run to go on with: choose another folder"
+                )
+            return False
+        tensors, texts = load_tensors(path)
+        meta = json.loads(texts.get("run", "{}"))
+        self._check(path, meta)
+        fill(self.model.policy, _under("policy.", tensors), str(path))
+        _refill(self.model.policy.optimizer, _under("adam.", tensors))
+        self._take({name: tensor.numpy() for name, tensor in _under("dream.", tensors).items()})
+        self.iteration, self.seconds = meta["iteration"], meta["seconds"]
+        self.model.num_timesteps, self.model._n_updates = meta["timesteps"], meta["updates"]
+        self.model.ep_info_buffer.extend(meta["episodes"])  # type: ignore[union-attr]
+        return True
+
+    def _check(self, path: Path, meta: dict[str, Any]) -> None:
+        mine = json.loads(self.config.identity(self.world.hash))
+        its = json.loads(meta.get("identity", "{}"))
+        differ = sorted(key for key in {*mine, *its} if mine.get(key) != its.get(key))
+        if differ:
+            what = ", ".join(f"{key}={its.get(key)} (now {mine.get(key)})" for key in differ)
+            raise ValueError(f"{path} belongs to a run with {what}: give the same to go on, or another --out")
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        """Where every dream is."""
+        rollout, model = self.rows.dream.now, self.model
+        arrays = _over("state.", rollout.state.to_dict())
+        arrays |= {name: getattr(rollout, name) for name in _ROLLOUT}
+        spread = self.lessons.spread
+        arrays["spread"] = np.array([spread.mean, spread.var, spread.count])
+        arrays["scaled"] = self.lessons.returns
+        arrays |= {"lengths": self.rows.lengths, "obs": model._last_obs, "starts": model._last_episode_starts}
+        if self.stack is not None:
+            arrays["stack"] = self.stack.stacked_obs.stacked_obs
+        return {name: np.ascontiguousarray(value) for name, value in arrays.items()}
+
+    def _take(self, arrays: dict[str, np.ndarray]) -> None:
+        """The reverse of `_arrays`."""
+        state = State.from_dict(_under("state.", arrays))
+        rollout = Rollout(world=self.world.hash, state=state, **{name: arrays[name] for name in _ROLLOUT})
+        self.rows.dream.restore(rollout)
+        spread = self.lessons.spread
+        spread.mean, spread.var, spread.count = (np.float64(value) for value in arrays["spread"])
+        self.lessons.returns, self.rows.lengths = arrays["scaled"], arrays["lengths"]
+        self.model._last_obs, self.model._last_episode_starts = arrays["obs"], arrays["starts"]
+        if self.stack is not None:
+            self.stack.stacked_obs.stacked_obs = arrays["stack"]
+
+    # ---------------------------------------------------------------- making
+
+    def _card(self) -> AgentConfig:
+        config, spec = self.config, self.world.spec
+        size, stack = int(spec["size"]), config.stack if config.observation == "frames" else 1
+        return AgentConfig(
+            observation=config.observation,
+            shape=(self.world.latent_dim,) if config.observation == "latents" else (size, size, 3 * stack),
+            action=ActionSpec.from_dict(spec["action"]),
+            stack=stack,
+            repeat=config.repeat,
+            skip=spec.get("skip"),
+            deterministic=config.deterministic,
+            net=config.net,
+            log_std=config.log_std,
+            world=refer(self.world, self.out),
+        )
+
+    def _model(self) -> PPO:
+        config = self.config
+        return PPO(
+            self.card.policy_class,
+            self.stack or self.lessons,
+            learning_rate=lambda remaining: config.lr * remaining,
+            n_steps=config.n_steps,
+            batch_size=config.batch,
+            n_epochs=config.epochs,
+            gamma=config.gamma,
+            gae_lambda=config.gae,
+            clip_range=config.clip,
+            ent_coef=config.entropy,
+            target_kl=config.target_kl,
+            policy_kwargs=self.card.policy_kwargs,
+            device="cpu" if config.observation == "latents" else "auto",
+        )
+
+    def _warm(self, folder: Path) -> None:
+        """Takes up another agent's weights, with its noise raised to `log_std` at least."""
+        other = Agent.load(folder)
+        fill(self.model.policy, other.policy.state_dict(), str(folder))
+        if hasattr(self.model.policy, "log_std"):
+            self.model.policy.log_std.data.clamp_(min=self.config.log_std)
+
+    def _seed(self) -> None:
+        """Every iteration has chances of its own, so that no generator's state need be kept."""
+        key = int(fold(np.uint64([self.config.seed]), self.iteration)[0])
+        torch.manual_seed(key >> 1)
+        np.random.seed(key & 0xFFFFFFFF)
+
+
+_ROLLOUT = ("seed", "episode", "elapsed", "returns", "confidence", "done")
+
+
+def make_rows(world: Path, config: PPOConfig) -> DreamVecEnv:
+    """The dreams that an agent learns in."""
+    env = DreamVectorEnv(
+        num_envs=config.rows,
+        world=str(world),
+        observation=config.observation,
+        horizon=config.horizon,
+        temperature=config.temperature,
+        dropout=config.dropout,
+        trust_floor=config.trust_floor,
+        start_mix=config.start_mix,
+    )
+    rows = DreamVecEnv(env, config.repeat)
+    rows.seed(config.seed)
+    return rows
+
+
+@contextmanager
+def _own_chances(config: PPOConfig) -> Iterator[None]:
+    """Puts torch's and numpy's generators and torch's threads back when done."""
+    before, threads = np.random.get_state(), torch.get_num_threads()
+    torch.set_num_threads(config.threads or threads)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        np.random.set_state(before)
+        torch.set_num_threads(threads)
+
+
+def _show(progress: Any, run: Run) -> None:
+    progress.update(int(1000 * run.share) - progress.n)
+    progress.set_postfix(steps=f"{run.steps:,}", dreamed=_mean_return(run.model))
+
+
+def _mean_return(model: PPO) -> float | None:
+    """The mean return of the last dreams, undiscounted and unscaled."""
+    returns = [episode["r"] for episode in model.ep_info_buffer or ()]
+    return round(float(np.mean(returns)), 2) if returns else None
+
+
+def _moments(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    states = optimizer.state_dict()["state"]
+    return {f"{i}.{name}": value for i, state in states.items() for name, value in state.items()}
+
+
+def _refill(optimizer: torch.optim.Optimizer, moments: dict[str, torch.Tensor]) -> None:
+    state = optimizer.state_dict()
+    for name, value in moments.items():
+        index, key = name.split(".")
+        state["state"].setdefault(int(index), {})[key] = value
+    optimizer.load_state_dict(state)
+
+
+def _over(prefix: str, tensors: Mapping[str, Any]) -> dict[str, Any]:
+    return {prefix + name: tensor for name, tensor in tensors.items()}
+
+
+def _under(prefix: str, tensors: Mapping[str, Any]) -> dict[str, Any]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -1,0 +1,79 @@
+"""A dream as a value: all that its rows will ever need to go on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from gensim.core.seeds import fold
+from gensim.world import State
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """What `snapshot()` returns and `restore()` takes: n rows of a dream, at one moment of each.
+
+    Arguments:
+        world: sha256 of the weights that it was dreamed with.
+        state: the world's state.
+        seed: (n,) uint64, the seed of each row's chain of episodes.
+        episode: (n,) int64, the number of the episode since that seed was given.
+        elapsed: (n,) int64, steps since the episode began.
+        returns: (n,) float64, rewards summed since the episode began.
+        confidence: (n,) float64 in [0, 1], a running average of trust.
+        done: (n,) bool, whether the episode has ended.
+    """
+
+    world: str
+    state: State
+    seed: np.ndarray
+    episode: np.ndarray
+    elapsed: np.ndarray
+    returns: np.ndarray
+    confidence: np.ndarray
+    done: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.seed)
+
+    def rows(self, index: Any) -> Rollout:
+        """A copy of some rows, chosen by an array of indices or a mask."""
+        index = np.atleast_1d(np.asarray(index))
+        index = np.flatnonzero(index) if index.dtype == bool else index
+        return self._each(lambda x: x[index], self.state.rows(index))
+
+    def copy(self) -> Rollout:
+        """The same rows in memory of their own."""
+        return self.rows(np.arange(len(self)))
+
+    def put(self, index: np.ndarray, other: Rollout) -> Rollout:
+        """These rows with those at `index` taken from another rollout."""
+        state = self.state.put(index, other.state)
+        arrays = {name: getattr(self, name).copy() for name in _ARRAYS}
+        for name, array in arrays.items():
+            array[index] = getattr(other, name)
+        return replace(self, state=state, **arrays)
+
+    def branch(self, n: int) -> Rollout:
+        """Each row n times over, side by side: the same past, n different futures (n len(self) rows)."""
+        if n < 1:
+            raise ValueError(f"branch({n}): give the number of futures, 1 or more")
+        branched = self._each(lambda x: np.repeat(x, n), self.state.branch(n))
+        return replace(branched, seed=fold(branched.seed, np.tile(np.arange(n), len(self))))
+
+    def reseed(self, seed: np.ndarray, given: np.ndarray) -> Rollout:
+        """The same past, with another future: new seeds (n,) uint64 for the rows where `given` (n,) holds."""
+        keys = np.where(given, seed, self.state.keys())
+        state = replace(self.state, seed=torch.from_numpy(keys.view(np.int64).copy()))
+        return replace(self, state=state, seed=seed.copy(), episode=np.where(given, 0, self.episode))
+
+    def _each(self, function: Callable[[np.ndarray], np.ndarray], state: State) -> Rollout:
+        arrays = {name: function(getattr(self, name)) for name in _ARRAYS}
+        return replace(self, state=state, **arrays)
+
+
+_ARRAYS = [field.name for field in fields(Rollout) if field.name not in ("world", "state")]

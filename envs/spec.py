@@ -1,0 +1,53 @@
+"""What a world imitates: a frozen description in each world's folder, found by its simulator's id."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+from gensim.episodes.actions import ActionSpec
+
+IMITATIONS = {"CarRacing-v3": "gensim.envs.carracing"}
+
+
+@dataclass(frozen=True)
+class WorldSpec:
+    """Which simulator a world imitates and how frames and actions pass between the two.
+
+    Arguments:
+        name: the world's name, as in gensim/NAME-v0.
+        real_id: the simulator's Gymnasium id.
+        size: the side of a frame in pixels.
+        skip: simulator frames for each step of the world.
+        fps: steps of the world for each second of the simulator.
+        action: the world's action space.
+        max_steps: the length of a real episode, in steps of the world.
+        horizon: the length of a dreamed episode, in steps, unless it is asked for otherwise.
+        to_real: turns an action of the world into one of the simulator; None leaves it as it is.
+        real_kwargs: what the simulator is made with.
+        reward_threshold: the return at which the simulator counts as solved, if it has one.
+        keys: for play by hand: keys as Gymnasium's play takes them, and the action of each.
+    """
+
+    name: str
+    real_id: str
+    fps: int
+    action: ActionSpec
+    max_steps: int
+    size: int = 64
+    skip: int = 1
+    horizon: int = 500
+    to_real: Callable[[np.ndarray], Any] | None = None
+    real_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    reward_threshold: float | None = None
+    keys: Mapping[str, Any] = field(default_factory=dict)
+
+
+def spec_of(real_id: str) -> WorldSpec | None:
+    """The spec of the world that imitates a simulator, or None where there is none."""
+    module = IMITATIONS.get(real_id)
+    return import_module(module).SPEC if module else None

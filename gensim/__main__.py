@@ -1,0 +1,54 @@
+"""gensim: record a simulator, learn it, train in the dream."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import make_dataclass
+from importlib import import_module
+from typing import Annotated, Any, Union
+
+import tyro
+
+VERBS = {
+    "worlds": ("worlds", "Worlds", "List the worlds that are there."),
+    "record": ("record", "Record", "Record a simulator into episodes."),
+    "import": ("importing", "Import", "Turn logs without a simulator into episodes."),
+    "fit": ("fit", "Fit", "Fit a world to episodes."),
+    "learn": ("learn", "Learn", "Learn an agent, all its experience dreamed."),
+    "score": ("score", "Score", "Score an agent in a simulator or in a dream."),
+    "dream": ("dream", "Dream", "Dream a video under an agent."),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one verb; returns the exit status: 0, or 1 after a fault of what was given."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    verb = argv[0] if argv and argv[0] in VERBS else None
+    style = (tyro.conf.FlagCreatePairsOff,)
+    options = tyro.cli(_verbs(verb), prog="gensim", description=__doc__, args=argv, config=style)
+    try:
+        status = import_module(type(options).__module__).run(options)
+    except (ValueError, FileNotFoundError) as fault:
+        print(f"gensim {verb}: {fault}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"gensim {verb}: stopped", file=sys.stderr)
+        return 130
+    return status if isinstance(status, int) else 0
+
+
+def _verbs(chosen: str | None) -> Any:
+    """The union of all verbs' options; only the chosen one's module is loaded: help comes at once."""
+    arms = []
+    for verb, (module, name, text) in VERBS.items():
+        here = verb == chosen
+        options: Any = make_dataclass(name, [])
+        if here:
+            options = getattr(import_module(f"gensim.commands.{module}"), name)
+        arms.append(Annotated[options, tyro.conf.subcommand(verb, description=None if here else text)])
+    return Union[tuple(arms)]  # noqa: UP007
+
+
+if __name__ == "__main__":
+    sys.exit(main())

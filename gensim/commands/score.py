@@ -1,0 +1,74 @@
+"""gensim score: what an agent is worth."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+
+@dataclass(frozen=True)
+class Score:
+    """Play whole episodes with an agent, in a simulator or in a dream, and sum the rewards."""
+
+    agent: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="AGENT")]
+    """Agent folder."""
+    env: str
+    """Gymnasium id of a simulator, such as CarRacing-v3; or the id or folder of a world to dream in."""
+    episodes: int = 10
+    """How many."""
+    seed: int = 0
+    """Reset seed of the first episode; the others follow it."""
+    processes: int = 2
+    """Simulators side by side, each on one thread."""
+    deterministic: bool | None = None
+    """The agent's likeliest actions, not drawn ones; by default as agent.json says."""
+    world: Path | None = None
+    """Folder of the agent's world, where agent.json does not find it."""
+    env_kwargs: dict[str, str] = field(default_factory=dict)
+    """Arguments of the simulator or of the dream as NAME JSON-VALUE pairs, such as `horizon 250`."""
+    charge: Path | None = None
+    """Data set whose meter is charged with these episodes' frames: for scores that choose a checkpoint."""
+    json: bool = False
+    """Print one JSON object and no progress."""
+
+
+def run(options: Score) -> int:
+    """Scores and prints the mean return with its interval."""
+    from gensim.agents.score import score
+    from gensim.episodes import Dataset
+
+    data = None if options.charge is None else Dataset(options.charge)
+    result = score(
+        options.agent,
+        options.env,
+        options.episodes,
+        options.seed,
+        options.processes,
+        options.deterministic,
+        options.world,
+        {name: _value(text) for name, text in options.env_kwargs.items()},
+        quiet=options.json,
+    )
+    if data is not None:
+        data.charge("checkpoint selection", result.real_frames)
+    print(json.dumps(result.to_dict()) if options.json else _text(result))
+    return 0
+
+
+def _text(result: Any) -> str:
+    low, high = result.ci95 or (result.mean, result.mean)
+    spread = "" if result.std is None else f" ± {result.std:.1f} (95 % of the mean: {low:.1f} to {high:.1f})"
+    played = f"{len(result.returns)} episodes of {result.env}, {result.real_frames:,} frames"
+    return f"{result.mean:.1f}{spread} over {played}"
+
+
+def _value(text: str) -> Any:
+    """A JSON value, or the text itself where it is none."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

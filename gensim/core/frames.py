@@ -1,0 +1,72 @@
+"""Frames: uint8 (h, w, 3) RGB outside a model, float (3, h, w) in -1..1 inside one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+
+
+def resize(frames: np.ndarray, size: int) -> np.ndarray:
+    """Square frames by averaging areas: uint8 (..., h, w, 3) to uint8 (..., size, size, 3)."""
+    _check(frames)
+    if frames.shape[-3:-1] == (size, size):
+        return np.array(frames)
+    import cv2
+
+    flat = frames.reshape(-1, *frames.shape[-3:])  # (n, h, w, 3)
+    small = [cv2.resize(frame, (size, size), interpolation=cv2.INTER_AREA) for frame in flat]
+    return np.array(small, np.uint8).reshape(*frames.shape[:-3], size, size, 3)
+
+
+def mosaic(frames: np.ndarray, columns: int) -> np.ndarray:
+    """One picture of n frames in rows of `columns`, black where frames run out: (n, h, w, 3) to (H, W, 3)."""
+    _check(frames)
+    if frames.ndim != 4 or not len(frames) or columns < 1:
+        raise ValueError(f"mosaic takes frames (n, h, w, 3) and columns >= 1, not {frames.shape}, {columns}")
+    n, h, w, c = frames.shape
+    rows = -(-n // columns)
+    sheet = np.zeros((rows * columns, h, w, c), np.uint8)
+    sheet[:n] = frames
+    sheet = sheet.reshape(rows, columns, h, w, c).swapaxes(1, 2)  # (rows, h, columns, w, 3)
+    return sheet.reshape(rows * h, columns * w, c)
+
+
+def to_model(frames: torch.Tensor) -> torch.Tensor:
+    """uint8 (..., h, w, 3) to float32 (..., 3, h, w) in -1..1."""
+    return frames.movedim(-1, -3).float().div(127.5).sub(1.0)
+
+
+def to_frames(x: torch.Tensor) -> torch.Tensor:
+    """float (..., 3, h, w) in -1..1, clipped, to uint8 (..., h, w, 3)."""
+    levels = x.detach().float().add(1.0).mul(127.5).round().clamp(0, 255)
+    return levels.byte().movedim(-3, -1).contiguous()
+
+
+def encode(frame: np.ndarray, level: int = 2) -> bytes:
+    """One uint8 (h, w, 3) RGB frame as a lossless PNG; `level` 0..9 trades time for bytes."""
+    import cv2
+
+    _check(frame)
+    done, blob = cv2.imencode(".png", frame[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, level])
+    if not done:
+        raise ValueError(f"a frame of shape {frame.shape} could not be written as PNG")
+    return blob.tobytes()
+
+
+def decode(blob: np.ndarray) -> np.ndarray:
+    """The uint8 (h, w, 3) RGB frame of a PNG held as uint8 (bytes,); ValueError when it is none."""
+    import cv2
+
+    frame = cv2.imdecode(blob, cv2.IMREAD_COLOR) if len(blob) else None
+    if frame is None:
+        raise ValueError(f"{len(blob)} bytes are no PNG frame")
+    return frame[..., ::-1]
+
+
+def _check(frames: np.ndarray) -> None:
+    if frames.dtype != np.uint8 or frames.ndim < 3 or frames.shape[-1] != 3:
+        raise ValueError(f"frames are uint8 (..., h, w, 3), not {frames.dtype} {frames.shape}")

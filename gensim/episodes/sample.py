@@ -1,0 +1,159 @@
+"""Sampling: windows of recorded frames for training, a pure function of (data, seed, step)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields
+from itertools import count
+from typing import Literal
+
+import numpy as np
+
+from gensim.episodes.actions import ActionSpec
+from gensim.episodes.store import Dataset, Episode, Header, read_episode, read_or_warn
+
+START_SHARE = 0.15  # the least share of windows that begin with an episode's first frame
+
+
+@dataclass(frozen=True)
+class Batch:
+    """b windows of t frames; act, rew and term at i are those that arrive with frame i.
+
+    Arguments:
+        frames: uint8 (b, t, h, w, 3), black where not valid.
+        act: float32 (b, t, k): act[:, i] leads from frame i - 1 to frame i; zeros at an episode's first
+            frame; choices are one-hot.
+        rew: float32 (b, t), 0 at an episode's first frame.
+        term: bool (b, t), the step that led to frame i ended the episode.
+        first: bool (b, t), frame i is an episode's first.
+        valid: bool (b, t), false after the end of an episode shorter than t frames.
+        episode: int64 (b,), the index in `Sampler.episodes` that each window was cut from.
+        start: int64 (b,), the index in its episode of each window's frame 0.
+    """
+
+    frames: np.ndarray
+    act: np.ndarray
+    rew: np.ndarray
+    term: np.ndarray
+    first: np.ndarray
+    valid: np.ndarray
+    episode: np.ndarray
+    start: np.ndarray
+
+
+class Sampler:
+    """Draws windows from a data set held in memory as PNG; step after step, or any step at once.
+
+    A window is drawn by a frame, uniform over all frames, and the place in the window where it falls, so
+    that the frames at both ends of an episode come up no less than those in its middle. Besides, at least
+    15 % of the windows begin with an episode's first frame.
+
+    Arguments:
+        dataset: the episodes; unreadable ones are skipped with a warning each.
+        length: frames t in a window.
+        batch: windows b in a batch.
+        seed: with the step, the key of all draws.
+        holdout: the share of episodes kept for validation, chosen by a hash of each file's name.
+        part: draw from "train" or from "heldout"; `heldout` lists the latter's headers either way.
+        threads: frames are decoded on so many threads.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        length: int,
+        batch: int,
+        seed: int,
+        holdout: float = 0.05,
+        part: Literal["train", "heldout"] = "train",
+        threads: int = 2,
+    ) -> None:
+        if length < 1 or batch < 1 or threads < 1 or not 0.0 <= holdout < 1.0:
+            raise ValueError("length, batch and threads are at least 1, and 0 <= holdout < 1")
+        self.size, self.action = int(dataset.spec["size"]), dataset.action
+        self.length, self.rows, self.seed = length, batch, int(seed)
+        aside = [is_heldout(header, holdout) for header in dataset.episodes]
+        self.heldout = tuple(header for header, out in zip(dataset.episodes, aside) if out)
+        wanted = [header for header, out in zip(dataset.episodes, aside) if out == (part == "heldout")]
+        loaded = [(header, read_or_warn(self._read, header.path)) for header in wanted]
+        self.episodes = tuple(header for header, episode in loaded if episode is not None)
+        self._tapes = [episode for _, episode in loaded if episode is not None]
+        if not self._tapes:
+            raise ValueError(f"{dataset.folder} has no {part} episode: record more, or change holdout")
+        self._ends = np.cumsum([len(tape) + 1 for tape in self._tapes])  # frames up to and with each episode
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+
+    @property
+    def frames(self) -> int:
+        """The number of frames that windows are drawn from."""
+        return int(self._ends[-1])
+
+    def batch(self, step: int) -> Batch:
+        """The batch of a step >= 0: the same for equal data, seed and step, whatever was drawn before."""
+        episode, start = self._draw(step)
+        rows = list(self._pool.map(self.window, episode.tolist(), start.tolist()))
+        names = [field.name for field in fields(Batch)]
+        return Batch(**{name: np.stack([getattr(row, name) for row in rows]) for name in names})
+
+    def prefetch(self, start_step: int = 0) -> Iterator[Batch]:
+        """Batches from a step on, without end, each decoded in the background while the last is in use."""
+        with ThreadPoolExecutor(1, thread_name_prefix="prefetch") as ahead:
+            coming = ahead.submit(self.batch, start_step)
+            for step in count(start_step + 1):
+                ready, coming = coming, ahead.submit(self.batch, step)
+                yield ready.result()
+
+    def window(self, episode: int, start: int) -> Batch:
+        """One window, without the leading b: frame `start` of an episode and those after it."""
+        tape = self._tapes[episode]
+        try:
+            return _cut(tape, self.length, self.size, self.action, episode, start)
+        except ValueError as error:
+            raise ValueError(f"{self.episodes[episode].path} cannot be used: {error}") from error
+
+    def _draw(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """Which episode each window comes from and where it starts, int64 (b,) each."""
+        rng = np.random.Generator(np.random.Philox(key=[self.seed, step]))
+        frame = rng.integers(self._ends[-1], size=self.rows)
+        place = rng.integers(self.length, size=self.rows)
+        episode = np.searchsorted(self._ends, frame, side="right")
+        frames = np.diff(self._ends, prepend=0)[episode]
+        begin = frame - (self._ends[episode] - frames)  # the frame's index in its episode
+        start = np.clip(begin - place, 0, np.maximum(frames - self.length, 0))
+        return episode, np.where(rng.random(self.rows) < START_SHARE, 0, start)
+
+    def _read(self, path: object) -> Episode:
+        episode = read_episode(path)  # type: ignore[arg-type]
+        shape, kind = episode.frame(0).shape, "discrete" if episode.act.ndim == 1 else "box"
+        if shape != (self.size, self.size, 3) or kind != self.action.type:
+            raise ValueError(f"{path} holds {kind} actions and frames {shape}, unlike its data set")
+        return episode
+
+
+def is_heldout(header: Header, share: float) -> bool:
+    """Whether an episode is kept for validation: decided by its file's name alone."""
+    digest = hashlib.sha256(header.path.name.encode()).digest()
+    return int.from_bytes(digest[:8], "big") < share * 2.0**64
+
+
+def _cut(tape: Episode, length: int, size: int, action: ActionSpec, episode: int, start: int) -> Batch:
+    n = min(length, len(tape) + 1 - start)
+    frames = np.zeros((length, size, size, 3), np.uint8)
+    for i in range(n):
+        frames[i] = tape.frame(start + i)
+    index = np.arange(start, start + length)
+    first, valid = index == 0, np.arange(length) < n
+    steps = np.clip(index - 1, 0, len(tape) - 1)  # the step that led to each frame
+    led = valid & ~first
+    return Batch(
+        frames=frames,
+        act=action.encode(tape.act[steps]) * led[:, None],
+        rew=tape.rew[steps] * led,
+        term=tape.term[steps] & led,
+        first=first,
+        valid=valid,
+        episode=np.int64(episode),  # type: ignore[arg-type]
+        start=np.int64(start),  # type: ignore[arg-type]
+    )

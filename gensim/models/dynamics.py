@@ -1,0 +1,74 @@
+"""Autoregressive dynamics over discrete latents: p(z_t | z_<t, a_<=t) in one pass of a recurrent cell."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Dynamics(nn.Module):
+    """A GRU that reads latents and actions and says how likely each next latent is.
+
+    `act[t]` leads from latent t-1 to latent t. The memory h_t has read z_<t and a_<=t, so that the
+    prior of z_t, drawn from h_t alone, has an exact probability.
+
+    Reference: Learning Phrase Representations using RNN Encoder-Decoder (Cho et al., 2014), arXiv:1406.1078.
+
+    Arguments:
+        groups, classes: shape of the latent.
+        actions: width of the action vector.
+        hidden: width of the memory h.
+    """
+
+    def __init__(self, groups: int, classes: int, actions: int, hidden: int) -> None:
+        super().__init__()
+        self.groups, self.classes, self.hidden = groups, classes, hidden
+        self.initial = nn.Parameter(torch.zeros(2, hidden))  # memory before a mid-episode / a first frame
+        self.embed = nn.Parameter(torch.randn(groups * classes, hidden) * groups**-0.5)
+        self.act = nn.Linear(actions, hidden)
+        self.norm = nn.LayerNorm(hidden)
+        self.gates_x = nn.Linear(hidden, 3 * hidden)
+        self.gates_h = nn.Linear(hidden, 3 * hidden)
+        self.prior_in = nn.Linear(hidden, hidden)
+        self.prior_norm = nn.LayerNorm(hidden)
+        self.prior_out = nn.Linear(hidden, groups * classes)
+
+    def inputs(self, z: Tensor, act: Tensor) -> Tensor:
+        """Gate inputs (..., 3 hidden) of one-hot latents (..., groups, classes) and actions (..., k)."""
+        return self._gates(z.flatten(-2) @ self.embed.to(z.dtype), act)
+
+    def inputs_of(self, index: Tensor, act: Tensor) -> Tensor:
+        """Gate inputs (n, 3 hidden) of latent indices (n, groups) and actions (n, k), by look-up."""
+        offset = torch.arange(self.groups, device=index.device) * self.classes
+        return self._gates(F.embedding_bag(index + offset, self.embed, mode="sum"), act)
+
+    def cell(self, gates: Tensor, h: Tensor) -> Tensor:
+        """The next memory (n, hidden) float32 from gate inputs (n, 3 hidden) and memory (n, hidden)."""
+        r, u, c = gates.float().chunk(3, -1)
+        hr, hu, hc = self.gates_h(h.to(self.gates_h.weight.dtype)).float().chunk(3, -1)
+        u = torch.sigmoid(u + hu - 1)
+        return torch.lerp(h, torch.tanh(c + torch.sigmoid(r + hr) * hc), u)
+
+    def unroll(self, z: Tensor, act: Tensor, first: Tensor) -> Tensor:
+        """Memories h (b, t, hidden), each before its own latent, of a window of latents and actions.
+
+        z (b, t, groups, classes) one-hot, act (b, t, k), first (b,) bool: the window opens an episode.
+        """
+        h = self.initial[first.long()].float()  # (b, hidden)
+        gates = self.inputs(z[:, :-1], act[:, 1:])  # (b, t - 1, 3 hidden)
+        memories = [h]
+        for step in gates.unbind(1):
+            h = self.cell(step, h)
+            memories.append(h)
+        return torch.stack(memories, 1)  # (b, t, hidden)
+
+    def prior(self, h: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Logits (..., groups, classes) of the latent that follows memory h, under a dropout mask or none."""
+        x = F.silu(self.prior_norm(self.prior_in(h.to(self.prior_in.weight.dtype))))
+        x = x if mask is None else x * mask.to(x.dtype)
+        return self.prior_out(x).unflatten(-1, (self.groups, self.classes))
+
+    def _gates(self, embedded: Tensor, act: Tensor) -> Tensor:
+        x = F.silu(self.norm(embedded + self.act(act.to(self.act.weight.dtype))))
+        return self.gates_x(x)

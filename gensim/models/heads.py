@@ -1,0 +1,97 @@
+"""Heads that judge a latent state: its reward, its end, and how far it lies from the data."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class RewardHead(nn.Module):
+    """A categorical law over rewards, trained on two-hot targets whose mean is the reward itself.
+
+    Reference: Mastering Diverse Domains through World Models (Hafner et al., 2023), arXiv:2301.04104.
+    """
+
+    def __init__(self, inputs: int, hidden: int, bins: int = 65) -> None:
+        super().__init__()
+        self.inp, self.out = nn.Linear(inputs, hidden), nn.Linear(hidden, bins)
+        nn.init.zeros_(self.out.weight)
+        grid = torch.linspace(-6, 6, bins)
+        self.register_buffer("bins", grid.sign() * grid.abs().expm1(), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (..., bins) of the reward that arrives with state x (..., inputs)."""
+        return self.out(F.silu(self.inp(x)))
+
+    def mean(self, logits: Tensor) -> Tensor:
+        """The expected reward (...), in the simulator's own units."""
+        return logits.float().softmax(-1) @ self.bins.float()
+
+    def loss(self, logits: Tensor, reward: Tensor) -> Tensor:
+        """Cross-entropy (...) against the two bins around each reward (...)."""
+        reward = reward.clamp(self.bins[0], self.bins[-1])
+        high = torch.searchsorted(self.bins, reward.contiguous()).clamp(1, len(self.bins) - 1)
+        low = high - 1
+        share = (reward - self.bins[low]) / (self.bins[high] - self.bins[low])
+        log_p = logits.float().log_softmax(-1)
+        at = lambda i: log_p.gather(-1, i[..., None])[..., 0]  # noqa: E731
+        return -((1 - share) * at(low) + share * at(high))
+
+
+class TerminationHead(nn.Module):
+    """The probability that the episode ends with this state, trained with the rare class weighted.
+
+    The weight moves the trained logit by its logarithm; `log_odds` takes that off, so that the
+    probability stays that of the data.
+    """
+
+    def __init__(self, inputs: int, hidden: int, weight: float = 50.0) -> None:
+        super().__init__()
+        self.inp, self.out = nn.Linear(inputs, hidden), nn.Linear(hidden, 1)
+        self.weight = weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Weighted logits (...) of states x (..., inputs)."""
+        return self.out(F.silu(self.inp(x)))[..., 0]
+
+    def log_odds(self, logits: Tensor) -> Tensor:
+        """The data's own log-odds (...) of an end, from weighted logits (...)."""
+        return logits.float() - math.log(self.weight)
+
+    def loss(self, logits: Tensor, term: Tensor) -> Tensor:
+        """Weighted cross-entropy (...) against term (...) in {0, 1}."""
+        weight = torch.tensor(self.weight, device=logits.device)
+        return F.binary_cross_entropy_with_logits(logits.float(), term.float(), pos_weight=weight, reduction="none")
+
+
+class DisagreementHead(nn.Module):
+    """Several small predictors of the next latent; how much they differ says how far h is from the data.
+
+    Each predicts a fixed random projection of the next latent and saw another part of the episodes.
+
+    Reference: Self-Supervised Exploration via Disagreement (Pathak et al., 2019), arXiv:1906.04161.
+    """
+
+    def __init__(self, inputs: int, latent: int, heads: int = 4, hidden: int = 64, out: int = 32) -> None:
+        super().__init__()
+        self.heads, self.width = heads, out
+        self.inp = nn.Linear(inputs, heads * hidden)
+        self.out = nn.Parameter(torch.randn(heads, hidden, out) * hidden**-0.5)
+        self.register_buffer("projection", torch.randn(latent, out) * (32 / latent) ** 0.5)
+
+    def forward(self, h: Tensor) -> Tensor:
+        """Predictions (heads, n, out) from memories (n, inputs)."""
+        x = F.silu(self.inp(h.to(self.inp.weight.dtype))).unflatten(-1, (self.heads, -1))  # (n, heads, hidden)
+        return torch.einsum("nkh,kho->kno", x, self.out.to(x.dtype)).float()
+
+    def score(self, h: Tensor) -> Tensor:
+        """Disagreement (n,), the log of the predictors' mean variance; higher = more unusual."""
+        return (self(h).var(0).mean(-1) + 1e-8).log()
+
+    def loss(self, h: Tensor, z: Tensor, share: Tensor) -> Tensor:
+        """Squared error (n,) to one-hot latents (n, latent); share (heads, n) weighs each predictor's data."""
+        target = z @ self.projection  # (n, out)
+        return (((self(h) - target) ** 2).mean(-1) * share).mean(0)

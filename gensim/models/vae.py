@@ -1,0 +1,88 @@
+"""A VAE whose latent is a row of categorical variables: one frame in, one latent out, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Encoder(nn.Module):
+    """q(z | frame): logits of the latent's categories, from one frame alone.
+
+    Reference: Mastering Atari with Discrete World Models (Hafner et al., 2020), arXiv:2010.02193.
+
+    Arguments:
+        size: side of the square frame in pixels, a multiple of 16.
+        widths: channels after each of the four halvings.
+        groups, classes: the latent is `groups` categorical variables of `classes` values.
+    """
+
+    def __init__(self, size: int, widths: Sequence[int], groups: int, classes: int) -> None:
+        super().__init__()
+        self.groups, self.classes = groups, classes
+        channels = [3, *widths]
+        self.convs = nn.ModuleList(nn.Conv2d(i, o, 4, 2, 1) for i, o in zip(channels, channels[1:]))
+        self.squeeze = nn.Conv2d(widths[-1], widths[-1] // 2, 1)
+        self.out = nn.Linear(widths[-1] // 2 * (size // 16) ** 2, groups * classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps frames (n, 3, h, w) in -1..1 to logits (n, groups, classes)."""
+        for conv in self.convs:
+            x = F.relu(conv(x))  # (n, widths[i], h / 2, w / 2)
+        x = F.relu(self.squeeze(x)).flatten(1)  # (n, widths[-1] / 2 * h / 16 * w / 16)
+        return self.out(x).unflatten(-1, (self.groups, self.classes))  # (n, groups, classes)
+
+
+class Decoder(nn.Module):
+    """The frame's mean given its latent; it sees the latent alone, no memory and no action.
+
+    A frame can therefore be drawn again from its stored indices, 20 bytes a step.
+    """
+
+    def __init__(self, size: int, widths: Sequence[int], groups: int, classes: int) -> None:
+        super().__init__()
+        self.side, self.width = size // 16, widths[-1] // 2
+        self.inp = nn.Linear(groups * classes, self.width * self.side**2)
+        self.widen = nn.Conv2d(self.width, widths[-1], 1)
+        widths = widths[::-1]
+        self.convs = nn.ModuleList(nn.ConvTranspose2d(i, o, 4, 2, 1) for i, o in zip(widths, widths[1:]))
+        self.out = nn.Conv2d(widths[-1], 12, 3, 1, 1)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Maps one-hot latents (n, groups, classes) to frames (n, 3, h, w), about -1..1."""
+        return F.pixel_shuffle(self.blocks(z), 2)  # (n, 3, h, w)
+
+    def blocks(self, z: Tensor) -> Tensor:
+        """The frames (n, 12, h / 2, w / 2) before each pixel's twelve channels become a block of two by two."""
+        x = self.inp(z.flatten(1))  # (n, width * side * side)
+        x = F.relu(x.unflatten(-1, (self.width, self.side, self.side)))
+        x = x.contiguous(memory_format=torch.channels_last)
+        x = F.relu(self.widen(x))  # (n, widths[-1], side, side)
+        for conv in self.convs:
+            x = F.relu(conv(x))  # (n, widths[i], 2 side, 2 side)
+        return self.out(x)  # (n, 12, h / 2, w / 2)
+
+
+def blocks_to_bytes(x: Tensor) -> Tensor:
+    """Frames (n, h, w, 3) uint8 of `Decoder.blocks` (n, 12, h / 2, w / 2), which it overwrites."""
+    x = x.mul_(127.5).add_(128).clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1)  # (n, h / 2, w / 2, 12)
+    n, h, w, _ = x.shape
+    x = x.reshape(n, h, w, 3, 2, 2).permute(0, 1, 4, 2, 5, 3)  # (n, h / 2, 2, w / 2, 2, 3)
+    return x.reshape(n, 2 * h, 2 * w, 3)
+
+
+def log_softmax_unimix(logits: Tensor, unimix: float) -> Tensor:
+    """Log-probabilities of a softmax mixed with a share `unimix` of the uniform law (Hafner et al., 2023)."""
+    probs = logits.float().softmax(-1)
+    return ((1 - unimix) * probs + unimix / logits.shape[-1]).log()
+
+
+def sample_straight_through(log_p: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """One-hot samples (..., classes) of categorical laws whose gradient is that of the probabilities."""
+    uniform = torch.rand(log_p.shape, generator=generator, device=log_p.device).clamp_(1e-9, 1 - 1e-7)
+    index = (log_p - (-uniform.log()).log()).argmax(-1)  # Gumbel-max
+    probs = log_p.exp()
+    return F.one_hot(index, log_p.shape[-1]) + probs - probs.detach()

@@ -1,0 +1,80 @@
+"""What a world's networks look like and how they are fitted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class NetConfig:
+    """Sizes of a world's networks."""
+
+    size: int = 64
+    """Side of the square frame in pixels, a multiple of 16."""
+    actions: int = 2
+    """Width of the action vector (one-hot for discrete actions)."""
+    groups: int = 32
+    """Categorical variables in a latent."""
+    classes: int = 32
+    """Values of each variable."""
+    hidden: int = 512
+    """Width of the memory."""
+    widths: tuple[int, ...] = (16, 48, 64, 160)
+    """Channels after each of the four halvings of the frame."""
+    head: int = 256
+    """Width of the reward and termination heads."""
+    dropout: float = 0.1
+    """Share of the prior's units off in a mask that holds for an episode."""
+    unimix: float = 0.01
+    """Share of the uniform law in every categorical, so that no log-probability is infinite."""
+
+    def __post_init__(self) -> None:
+        if self.size % 16 or self.size < 32:
+            raise ValueError(f"size={self.size}: give a multiple of 16 from 32 up, such as 64")
+        if len(self.widths) != 4:
+            raise ValueError(f"widths={self.widths}: give four numbers of channels, one a halving")
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """How a world is fitted to recorded episodes."""
+
+    data: Path
+    """Folder of recorded episodes."""
+    out: Path
+    """World folder to write; a fit that was killed goes on from here."""
+    minutes: float | None = None
+    """Stop after so many minutes of fitting, all runs of this folder counted."""
+    steps: int | None = None
+    """Stop after so many optimiser steps; the default is 20,000 where no minutes are given."""
+    init: Path | None = None
+    """World folder whose weights to start from."""
+    batch: int = 12
+    """Windows in a step."""
+    length: int = 48
+    """Frames in a window."""
+    lr: float = 6e-4
+    """Learning rate of Adam."""
+    warmup: int = 100
+    """Steps over which the learning rate rises from zero."""
+    clip: float = 100.0
+    """Largest norm of the gradient."""
+    average: float = 0.995
+    """Decay of the running average of the weights, which is what is shipped."""
+    reconstruction: float = 2.0
+    """Weight of the squared error of a frame, summed over its pixels in 0..1."""
+    rep: float = 0.1
+    """Weight of the encoder's share of the divergence; the dynamics' share weighs 1."""
+    free_nats: float = 1.0
+    """Divergence below which nothing is gained."""
+    save_every: float = 120.0
+    """Seconds between checkpoints."""
+    seed: int = 0
+    """Seed of the weights, of the windows and of the noise."""
+    holdout: float = 0.05
+    """Share of the episodes kept away from the fit, to calibrate and to judge it."""
+    hidden: int = 512
+    """Width of the memory."""
+    devices: int = 1
+    """Accelerators to use, where there are any."""

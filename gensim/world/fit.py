@@ -1,0 +1,190 @@
+"""Fitting a world to recorded episodes, from any point at which it was stopped."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+
+from gensim.core.devices import has_bfloat16
+from gensim.core.files import load_tensors, save_tensors
+from gensim.core.progress import bar
+from gensim.core.seeds import fold
+from gensim.episodes import Dataset
+from gensim.episodes.sample import Sampler
+from gensim.world.config import FitConfig, NetConfig
+from gensim.world.net import Net, total
+from gensim.world.world import World
+
+CHECKPOINT = "fit/checkpoint.safetensors"
+
+
+class Fit:
+    """The state of a fit: weights, their running average, Adam's moments, and the clock."""
+
+    def __init__(self, config: FitConfig, net_config: NetConfig) -> None:
+        self.config, self.step, self.seconds = config, 0, 0.0
+        self.fabric = make_fabric(config.devices)
+        torch.manual_seed(config.seed)
+        net = Net(net_config)
+        if config.init is not None:
+            net.load_state_dict(World.load(config.init).weights())
+        self.average = {k: v.clone() for k, v in net.state_dict().items()}
+        net = net.to(memory_format=torch.channels_last)
+        optimiser = torch.optim.Adam(net.parameters(), config.lr, eps=1e-8)
+        self.net, self.optimiser = self.fabric.setup(net, optimiser)
+
+    def update(self, batch: dict[str, Tensor]) -> dict[str, float]:
+        """One optimiser step on a batch; returns the loss's parts."""
+        generator = torch.Generator(self.fabric.device)
+        generator.manual_seed(int(fold(np.array([self.config.seed], np.uint64), self.step)[0]) >> 1)
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.config.lr * min(1.0, (self.step + 1) / self.config.warmup)
+        parts = self.net(self.fabric.to_device(batch), self.config.free_nats, generator)
+        self.fabric.backward(total(parts, self.config))
+        self.fabric.clip_gradients(self.net, self.optimiser, max_norm=self.config.clip, error_if_nonfinite=True)
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        self.step += 1
+        self._follow()
+        return {name: part.item() for name, part in parts.items()}
+
+    def save(self) -> None:
+        """Writes the checkpoint, all or nothing."""
+        path = self.config.out / CHECKPOINT
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tensors = {f"net.{k}": v for k, v in self.net.module.state_dict().items()}
+        tensors |= {f"average.{k}": v for k, v in self.average.items()}
+        tensors |= {f"adam.{i}.{k}": v for i, s in self._moments().items() for k, v in s.items()}
+        tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
+        save_tensors(path, tensors, {"step": str(self.step), "seconds": str(self.seconds), "config": self._identity()})
+
+    def load(self) -> bool:
+        """Goes on from the folder's checkpoint if there is one; ValueError if it is another fit's."""
+        path = self.config.out / CHECKPOINT
+        if not path.exists():
+            return False
+        tensors, meta = load_tensors(path)
+        if meta.get("config") != self._identity():
+            raise ValueError(
+                f"{path} belongs to a fit with other settings: {meta.get('config')}; "
+                f"give the same settings to go on with it, or another --out to start anew"
+            )
+        self.net.module.load_state_dict(_under(tensors, "net."))
+        self.average = {k: v.to(self.fabric.device) for k, v in _under(tensors, "average.").items()}
+        state = self.optimiser.state_dict()
+        for name, value in _under(tensors, "adam.").items():
+            index, key = name.split(".")
+            state["state"].setdefault(int(index), {})[key] = value
+        self.optimiser.load_state_dict(state)
+        self.step, self.seconds = int(meta["step"]), float(meta["seconds"])
+        return True
+
+    def _moments(self) -> dict[int, dict[str, Tensor]]:
+        return self.optimiser.state_dict()["state"]
+
+    def _identity(self) -> str:
+        left_out = {"data", "out", "init", "minutes", "steps", "save_every", "devices"}
+        return json.dumps({k: v for k, v in asdict(self.config).items() if k not in left_out}, sort_keys=True)
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        decay = min(self.config.average, self.step / (self.step + 10))
+        for name, value in self.net.module.state_dict().items():
+            self.average[name].lerp_(value, 1 - decay)
+
+
+def fit(config: FitConfig, quiet: bool = False) -> World:
+    """Fits a world to the episodes in `config.data` and writes it to `config.out`; resumes if it was stopped.
+
+    Raises ValueError if the data hold no episode long enough to learn from.
+    """
+    dataset = Dataset(config.data)
+    run = Fit(config, net_config(config, dataset.spec))
+    run.load()
+    sampler = Sampler(dataset, config.length, config.batch, config.seed, config.holdout)
+    _loop(run, sampler, quiet)
+    return export(run, dataset, sampler)
+
+
+def net_config(config: FitConfig, spec: dict[str, Any]) -> NetConfig:
+    """Sizes of the networks for a data set's frames and actions."""
+    action = spec["action"]
+    return NetConfig(size=spec["size"], actions=action.get("dim") or action["n"], hidden=config.hidden)
+
+
+def make_fabric(devices: int) -> Fabric:
+    """Lightning Fabric on the accelerator at hand, in bfloat16 where that is native."""
+    mixed = torch.cuda.is_available() or has_bfloat16()
+    on_gpu = torch.cuda.is_available()
+    fabric = Fabric(
+        accelerator="auto" if on_gpu else "cpu",
+        devices=devices if on_gpu else 1,
+        precision="bf16-mixed" if mixed else "32-true",
+    )
+    fabric.launch()
+    return fabric
+
+
+def export(run: Fit, dataset: Dataset, sampler: Sampler) -> World:
+    """Writes the averaged weights as a world folder, with its starts, held-out frames and calibrated trust."""
+    from gensim.world.furnish import furnish
+
+    weights = {k: v.detach().float().cpu() for k, v in run.average.items()}
+    spec = dataset.spec | {"real_frames": dataset.meter()["real_frames"], "fit_steps": run.step}
+    world = World.from_weights(run.net.module.config, weights, spec | {"fit_seconds": round(run.seconds)})
+    world = furnish(world, dataset, sampler.heldout)
+    world.save(run.config.out)
+    return world
+
+
+def _loop(run: Fit, sampler: Sampler, quiet: bool) -> None:
+    config = run.config
+    goal = config.steps if config.steps or config.minutes else 20_000
+    log = SummaryWriter(str(config.out / "fit" / "log"))
+    progress = bar(_total(goal, config.minutes), "fit", quiet)
+    progress.update(int(run.step if goal else run.seconds))
+    saved = last = time.monotonic()
+    for batch in sampler.prefetch(run.step):
+        if run.step >= (goal or np.inf) or run.seconds >= 60 * (config.minutes or np.inf):
+            break
+        parts = run.update(_tensors(batch))
+        now = time.monotonic()
+        run.seconds, before, last = run.seconds + now - last, run.seconds, now
+        progress.update(1 if goal else int(run.seconds) - int(before))
+        if run.step % 10 == 0:
+            _report(log, progress, run.step, parts)
+        if now - saved > config.save_every:
+            run.save()
+            saved = now
+    run.save()
+    progress.close()
+    log.close()
+
+
+def _total(goal: int | None, minutes: float | None) -> int:
+    return goal or int(60 * (minutes or 0))
+
+
+def _report(log: SummaryWriter, progress: Any, step: int, parts: dict[str, float]) -> None:
+    for name, value in parts.items():
+        log.add_scalar(f"loss/{name}", value, step)
+    progress.set_postfix({k: f"{v:.3g}" for k, v in parts.items()} | {"step": step})
+
+
+def _tensors(batch: Any) -> dict[str, Tensor]:
+    names = ("frames", "act", "rew", "term", "first", "valid")
+    return {name: torch.from_numpy(getattr(batch, name)) for name in names}
+
+
+def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

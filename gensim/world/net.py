@@ -1,0 +1,79 @@
+"""A world's networks as one module, and the loss that fits them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from gensim.models.dynamics import Dynamics
+from gensim.models.heads import DisagreementHead, RewardHead, TerminationHead
+from gensim.models.vae import Decoder, Encoder, log_softmax_unimix, sample_straight_through
+from gensim.world.config import FitConfig, NetConfig
+
+
+class Net(nn.Module):
+    """VAE with discrete latents, dynamics over them, and heads; the encoder and decoder see no memory.
+
+    Reference: Mastering Atari with Discrete World Models (Hafner et al., 2020), arXiv:2010.02193.
+    """
+
+    def __init__(self, config: NetConfig) -> None:
+        super().__init__()
+        c = self.config = config
+        self.encoder = Encoder(c.size, c.widths, c.groups, c.classes)
+        self.decoder = Decoder(c.size, c.widths, c.groups, c.classes)
+        self.dynamics = Dynamics(c.groups, c.classes, c.actions, c.hidden)
+        self.reward = RewardHead(c.hidden + c.groups * c.classes, c.head)
+        self.termination = TerminationHead(c.hidden + c.groups * c.classes, c.head)
+        self.disagreement = DisagreementHead(c.hidden, c.groups * c.classes)
+
+    def forward(self, batch: dict[str, Tensor], free_nats: float, generator: torch.Generator) -> dict[str, Tensor]:
+        """The parts of the loss on a batch of windows, each a mean over valid frames; see `Sampler.batch`."""
+        c, valid = self.config, batch["valid"].float()  # (b, t)
+        b, t = valid.shape
+        x = batch["frames"].flatten(0, 1).permute(0, 3, 1, 2).float() / 127.5 - 1  # (b t, 3, h, w)
+        x = x.contiguous(memory_format=torch.channels_last)
+        log_q = log_softmax_unimix(self.encoder(x), c.unimix)  # (b t, groups, classes)
+        z = sample_straight_through(log_q, generator)
+        rec = ((self.decoder(z).float() - x) ** 2).sum((1, 2, 3)).unflatten(0, (b, t)) / 4  # 0..1 units
+        log_q, z = log_q.unflatten(0, (b, t)), z.unflatten(0, (b, t))
+        h = self.dynamics.unroll(z, batch["act"], batch["first"][:, 0])  # (b, t, hidden)
+        log_p = log_softmax_unimix(self.dynamics.prior(h, self._masks(b, h, generator)), c.unimix)
+        later = valid.clone()
+        later[:, 0] = 0  # nothing has led to a window's first frame
+        return {
+            "rec": _mean(rec, valid),
+            "dyn": _mean(_kl(log_q.detach(), log_p).clamp_min(free_nats), valid),
+            "rep": _mean(_kl(log_q, log_p.detach()).clamp_min(free_nats), valid),
+            **self._judgements(h, z, batch, later, generator),
+        }
+
+    def _judgements(
+        self, h: Tensor, z: Tensor, batch: dict[str, Tensor], later: Tensor, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        x = torch.cat([h, z.flatten(2)], -1)  # (b, t, hidden + groups * classes)
+        rew = self.reward.loss(self.reward(x), batch["rew"])
+        term = self.termination.loss(self.termination(x), batch["term"])
+        share = torch.rand((4, len(h)), generator=generator, device=h.device) < 0.7  # (heads, b)
+        share = share[..., None].expand(-1, -1, h.shape[1]).flatten(1).float()  # (heads, b t)
+        far = self.disagreement.loss(h.detach().flatten(0, 1), z.detach().flatten(0, 1).flatten(1), share)
+        return {"rew": _mean(rew, later), "term": _mean(term, later), "far": _mean(far.view_as(later), later)}
+
+    def _masks(self, b: int, h: Tensor, generator: torch.Generator) -> Tensor:
+        keep = 1 - self.config.dropout
+        mask = torch.rand((b, 1, self.config.hidden), generator=generator, device=h.device) < keep
+        return mask.float() / keep
+
+
+def total(parts: dict[str, Tensor], fit: FitConfig) -> Tensor:
+    """The weighted sum of the loss's parts."""
+    weights = {"rec": fit.reconstruction, "rep": fit.rep}
+    return torch.stack([weights.get(name, 1.0) * part for name, part in parts.items()]).sum()
+
+
+def _kl(log_q: Tensor, log_p: Tensor) -> Tensor:
+    return (log_q.exp() * (log_q - log_p)).sum((-2, -1))
+
+
+def _mean(x: Tensor, weight: Tensor) -> Tensor:
+    return (x * weight).sum() / weight.sum().clamp_min(1)

@@ -1,0 +1,298 @@
+"""A learned simulator in latent space: start, imagine, observe, decode; and its folder on disk."""
+
+from __future__ import annotations
+
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from gensim.core.devices import compute_dtype
+from gensim.core.files import atomic_path, load_tensors, read_json, save_tensors, sha256, write_json
+from gensim.core.seeds import Stream, uniform
+from gensim.models.vae import blocks_to_bytes, log_softmax_unimix
+from gensim.world.config import NetConfig
+from gensim.world.net import Net
+from gensim.world.starts import Starts
+from gensim.world.state import State, Step
+from gensim.world.tiles import map_tiles
+from gensim.world.trust import Trust
+
+FORMAT = 1
+Edit = Callable[[str, Tensor], Tensor]
+Proposal = Callable[[Tensor], Tensor]
+
+
+class World:
+    """An action-conditional generative model of a simulator, ready to be stepped.
+
+    A step reads the last latent and the action into the memory, draws the next latent from the exact
+    law of the memory, and judges reward and end from both. Rows are independent of each other.
+    """
+
+    def __init__(self, net: Net, spec: dict[str, Any], trust: Trust, starts: Starts, digest: str = "") -> None:
+        self.spec, self.trust, self.starts, self.hash = spec, trust, starts, digest
+        self.config, self.net = net.config, net.eval()
+        self.fast = _compiled(net)
+        self.action_dim = net.config.actions
+        self.latent_dim = net.config.hidden + net.config.groups * net.config.classes
+        self.folder: Path | None = None
+
+    # ---------------------------------------------------------------- making and keeping
+
+    @classmethod
+    def from_weights(cls, config: NetConfig, weights: dict[str, Tensor], spec: dict[str, Any]) -> World:
+        """A world from its networks' weights, with trust not yet calibrated and one blank start."""
+        net = Net(config)
+        net.load_state_dict({k: v.to(torch.bfloat16).float() for k, v in weights.items()})
+        return cls(net, spec, Trust.blank(), Starts.blank(config))
+
+    @classmethod
+    def random(cls, spec: dict[str, Any], config: NetConfig, seed: int = 0) -> World:
+        """A small world with random weights, for tests."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            weights = Net(config).state_dict()
+        world = cls.from_weights(config, weights, spec)
+        world.starts = Starts.scattered(config, 8, seed)
+        return world
+
+    @classmethod
+    def load(cls, folder: str | Path) -> World:
+        """Reads a world folder; ValueError or FileNotFoundError if anything in it is missing, changed or foreign."""
+        folder = Path(folder)
+        if not (folder / "world.json").exists():
+            raise FileNotFoundError(
+                f"no world in {folder}: world.json is missing; give a folder that `gensim fit` wrote, "
+                "or an id that `gensim worlds` lists"
+            )
+        card = read_json(folder / "world.json")
+        config = _config(card, folder)
+        weights = _checked(folder, "world.safetensors", card)
+        net = Net(config)
+        tensors, _ = load_tensors(weights)
+        _fill(net, {k: v for k, v in tensors.items() if not k.startswith("trust.")}, weights)
+        trust = Trust.from_tensors(tensors, weights)
+        starts = Starts.load(_checked(folder, "starts.npz", card), config)
+        world = cls(net, card["spec"], trust, starts, card["files"]["world.safetensors"])
+        world.folder = folder
+        return world
+
+    def save(self, folder: str | Path) -> None:
+        """Writes world.safetensors, starts.npz and, last, world.json with their hashes."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        tensors = {k: v.to(torch.bfloat16) for k, v in self.weights().items()}
+        save_tensors(folder / "world.safetensors", tensors | self.trust.tensors(), {"format": str(FORMAT)})
+        with atomic_path(folder / "starts.npz") as path:
+            self.starts.save(path)
+        files = {name: sha256(folder / name) for name in ("world.safetensors", "starts.npz")}
+        net = asdict(self.config) | {"widths": list(self.config.widths)}
+        write_json(folder / "world.json", {"format": FORMAT, "net": net, "spec": self.spec, "files": files})
+        self.hash, self.folder = files["world.safetensors"], folder
+
+    def weights(self) -> dict[str, Tensor]:
+        """The networks' weights by name, float32."""
+        return self.net.state_dict()
+
+    # ---------------------------------------------------------------- stepping
+
+    def start(
+        self,
+        seeds: np.ndarray,
+        start: str | int | Sequence[int] | np.ndarray = "real",
+        temperature: float | np.ndarray = 1.0,
+        dropout: bool = False,
+    ) -> State:
+        """Opens n episodes with keys `seeds` (n,) uint64: where real ones start, mid-episode, or at given starts.
+
+        Raises ValueError if a start is neither "real", "mid" nor an index of `starts`.
+        """
+        seeds = np.asarray(seeds, np.uint64)
+        index = self.starts.pick(start, seeds)  # (n,)
+        h, z, mid = self.starts.take(index)
+        h = torch.where(mid[:, None], h, self.net.dynamics.initial[1].detach())
+        state = self._opened(seeds, h, z, dropout)
+        state.start = torch.from_numpy(index)
+        state.temperature = torch.as_tensor(temperature, dtype=torch.float32).expand(len(seeds)).clone()
+        return state
+
+    def first(self, frames: np.ndarray, seeds: np.ndarray, dropout: bool = False) -> State:
+        """The state (n rows) after the first real frames (n, h, w, 3) uint8 of an episode."""
+        seeds = np.asarray(seeds, np.uint64)
+        h = self.net.dynamics.initial[1].detach().expand(len(seeds), -1)
+        state = self._opened(seeds, h.clone(), torch.zeros(len(seeds), self.config.groups, dtype=torch.int64), dropout)
+        state.z = self._encode(frames, state)[0]
+        return state
+
+    def imagine(
+        self, state: State, act: np.ndarray, proposal: Proposal | None = None, edit: Edit | None = None
+    ) -> tuple[State, Step]:
+        """One imagined step under actions (n, k) in -1..1.
+
+        proposal maps the log-law (rows, groups, classes) float32 to the log-law to sample from;
+        edit(name, activation) may change "h" (the new memory) and "prior" (the logits).
+        """
+        draws = uniform(state.keys(), Stream.PRIOR, state.step.numpy(), self.config.groups)
+        ends = uniform(state.keys(), Stream.TERM, state.step.numpy(), 1)
+
+        def tile(h: Tensor, z: Tensor, act: Tensor, mask: Tensor, t: Tensor, u: Tensor, end: Tensor) -> list[Tensor]:
+            h = self._memory(h, z, act, edit)
+            logits = self.fast.dynamics.prior(h, mask)
+            log_p = log_softmax_unimix(edit("prior", logits) if edit else logits, self.config.unimix)
+            log_q = (log_p / t[:, None, None]).log_softmax(-1)
+            log_q = proposal(log_q) if proposal else log_q
+            z = _invert(log_q, u)
+            return [h, z, _log_prob(log_p, z), _log_prob(log_q, z), *self._judge(h, z, end)]
+
+        parts = map_tiles(
+            tile, state.h, state.z, _rows(act), state.mask, state.temperature, _rows(draws), _rows(ends)[:, 0]
+        )
+        return self._moved(state, parts, state.age + 1)
+
+    def observe(self, state: State, act: np.ndarray, frames: np.ndarray) -> tuple[State, Step]:
+        """One real step: the frames (n, h, w, 3) uint8 that followed actions (n, k); `log_p` is their latents' prior."""
+        z, log_post = self._encode(frames, replace(state, step=state.step + 1))
+        ends = uniform(state.keys(), Stream.TERM, state.step.numpy(), 1)
+
+        def tile(h: Tensor, z0: Tensor, z: Tensor, act: Tensor, mask: Tensor, end: Tensor) -> list[Tensor]:
+            h = self._memory(h, z0, act, None)
+            log_p = log_softmax_unimix(self.fast.dynamics.prior(h, mask), self.config.unimix)
+            return [h, z, _log_prob(log_p, z), _log_prob(log_p, z), *self._judge(h, z, end)]
+
+        parts = map_tiles(tile, state.h, state.z, z, _rows(act), state.mask, _rows(ends)[:, 0])
+        new, step = self._moved(state, parts, torch.zeros_like(state.age))
+        step.log_q = log_post.double().numpy()
+        return new, step
+
+    def decode(self, state: State) -> np.ndarray:
+        """Frames (n, h, w, 3) uint8 of the latents alone."""
+
+        def tile(z: Tensor) -> list[Tensor]:
+            return [blocks_to_bytes(self.fast.decoder.blocks(self._one_hot(z)))]
+
+        return map_tiles(tile, state.z)[0].numpy()
+
+    def latent(self, state: State) -> np.ndarray:
+        """The state as one vector (n, latent_dim) float32: the memory, then the one-hot latent."""
+        one_hot = F.one_hot(state.z, self.config.classes).flatten(1)
+        return torch.cat([state.h, one_hot.float()], 1).numpy()
+
+    # ---------------------------------------------------------------- parts of a step
+
+    def _memory(self, h: Tensor, z: Tensor, act: Tensor, edit: Edit | None) -> Tensor:
+        h = self.fast.dynamics.cell(self.fast.dynamics.inputs_of(z, act), h)
+        return edit("h", h) if edit else h
+
+    def _judge(self, h: Tensor, z: Tensor, end: Tensor) -> list[Tensor]:
+        x = torch.cat([h.to(self.dtype), self._one_hot(z).flatten(1)], 1)
+        rew = self.fast.reward.mean(self.fast.reward(x))
+        log_odds = self.fast.termination.log_odds(self.fast.termination(x))
+        term = end < log_odds.sigmoid().double()
+        return [rew, term, torch.where(term, F.logsigmoid(log_odds), F.logsigmoid(-log_odds)).double(),
+                log_odds.sigmoid(), self.fast.disagreement.score(h)]
+
+    def _moved(self, state: State, parts: list[Tensor], age: Tensor) -> tuple[State, Step]:
+        h, z, log_p, log_q, rew, term, log_end, term_prob, unusual = parts
+        new = State(h, z, state.mask.clone(), state.seed.clone(), state.step + 1, age,
+                    state.temperature.clone(), state.start.clone())
+        trust = self.trust.rank(unusual.numpy(), age.numpy())
+        return new, Step(rew.numpy(), term.numpy(), (log_p + log_end).numpy(), (log_q + log_end).numpy(),
+                         trust, term_prob.numpy(), unusual.numpy())
+
+    def _encode(self, frames: np.ndarray, state: State) -> tuple[Tensor, Tensor]:
+        size = self.config.size
+        if frames.dtype != np.uint8 or frames.shape != (len(state), size, size, 3):
+            raise ValueError(
+                f"frames of {frames.dtype} {frames.shape}: give uint8 ({len(state)}, {size}, {size}, 3), "
+                "resized with gensim.core.frames.resize"
+            )
+        draws = uniform(state.keys(), Stream.POSTERIOR, state.step.numpy(), self.config.groups)
+
+        def tile(x: Tensor, u: Tensor) -> list[Tensor]:
+            x = (x.permute(0, 3, 1, 2).float() / 127.5 - 1).to(self.dtype, memory_format=torch.channels_last)
+            log_q = log_softmax_unimix(self.fast.encoder(x), self.config.unimix)
+            z = _invert(log_q, u)
+            return [z, _log_prob(log_q, z)]
+
+        z, log_q = map_tiles(tile, torch.from_numpy(frames), _rows(draws))
+        return z, log_q
+
+    def _opened(self, seeds: np.ndarray, h: Tensor, z: Tensor, dropout: bool) -> State:
+        n, zeros = len(seeds), torch.zeros(len(seeds), dtype=torch.int64)
+        return State(
+            h=h.float().clone(), z=z.clone(), mask=self._masks(seeds, dropout), temperature=torch.ones(n),
+            seed=torch.from_numpy(seeds.view(np.int64).copy()), step=zeros, age=zeros.clone(), start=zeros - 1,
+        )
+
+    def _masks(self, seeds: np.ndarray, dropout: bool) -> Tensor:
+        if not dropout or not self.config.dropout:
+            return torch.ones(len(seeds), self.config.hidden)
+        draws = uniform(seeds, Stream.MASK, np.zeros(len(seeds), np.int64), self.config.hidden)
+        keep = 1 - self.config.dropout
+        return torch.from_numpy((draws < keep) / keep).float()
+
+    def _one_hot(self, z: Tensor) -> Tensor:
+        return F.one_hot(z, self.config.classes).to(self.dtype)  # (n, groups, classes)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type that steps are computed in."""
+        return self.fast.dynamics.embed.dtype
+
+
+def _compiled(net: Net) -> Net:
+    fast = Net(net.config)
+    fast.load_state_dict(net.state_dict())
+    fast = fast.to(compute_dtype()).to(memory_format=torch.channels_last)
+    return fast.eval().requires_grad_(False)
+
+
+def _invert(log_q: Tensor, u: Tensor) -> Tensor:
+    """Indices (n, groups) by inverting the cumulative law at u (n, groups): nearby laws give equal draws."""
+    cdf = log_q.double().exp().cumsum(-1)
+    return (u[..., None] * cdf[..., -1:] > cdf).sum(-1).clamp_max(log_q.shape[-1] - 1)
+
+
+def _log_prob(log_p: Tensor, z: Tensor) -> Tensor:
+    return log_p.double().gather(-1, z[..., None])[..., 0].sum(-1)
+
+
+def _rows(x: np.ndarray) -> Tensor:
+    x = np.asarray(x)
+    return torch.from_numpy(np.ascontiguousarray(x.astype(np.float32) if x.dtype != np.float64 else x))
+
+
+def _config(card: dict[str, Any], folder: Path) -> NetConfig:
+    if card.get("format") != FORMAT:
+        raise ValueError(f"{folder}/world.json has format {card.get('format')!r}; this gensim reads format {FORMAT}")
+    try:
+        return NetConfig(**(card["net"] | {"widths": tuple(card["net"]["widths"])}))
+    except (KeyError, TypeError) as fault:
+        raise ValueError(f"{folder}/world.json does not describe a network ({fault}); fit the world again") from fault
+
+
+def _checked(folder: Path, name: str, card: dict[str, Any]) -> Path:
+    path, expected = folder / name, card.get("files", {}).get(name)
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is missing; copy the whole world folder")
+    if sha256(path) != expected:
+        raise ValueError(f"{path} is not the file that world.json was written for (its hash differs); copy it again")
+    return path
+
+
+def _fill(net: Net, tensors: dict[str, Tensor], path: Path) -> None:
+    expected = {k: tuple(v.shape) for k, v in net.state_dict().items()}
+    given = {k: tuple(v.shape) for k, v in tensors.items()}
+    if expected != given:
+        odd = sorted(k for k in expected.keys() | given.keys() if expected.get(k) != given.get(k))
+        raise ValueError(f"{path} does not fit the network in world.json: {odd[:3]} differ; fit the world again")
+    net.load_state_dict({k: v.float() for k, v in tensors.items()})
+
+

@@ -1,0 +1,168 @@
+"""The laws of the models: probabilities that sum to one, means that are right, gradients that arrive."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gensim.core.seeds import Stream, fold, philox, uniform
+from gensim.models.dynamics import Dynamics
+from gensim.models.heads import DisagreementHead, RewardHead, TerminationHead
+from gensim.models.vae import Decoder, Encoder, blocks_to_bytes, log_softmax_unimix, sample_straight_through
+
+WIDTHS = (8, 8, 16, 16)
+
+
+@pytest.mark.parametrize(
+    ("counter", "key", "words"),
+    [
+        ([0] * 4, [0] * 2, "6627e8d5 e169c58d bc57ac4c 9b00dbd8"),
+        ([0xFFFFFFFF] * 4, [0xFFFFFFFF] * 2, "408f276d 41c83b0e a20bc7c6 6d5451fd"),
+        (
+            [0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344],
+            [0xA4093822, 0x299F31D0],
+            "d16cfe09 94fdcceb 5001e420 24126ea1",
+        ),
+    ],
+)
+def test_philox_gives_the_known_answers_of_its_authors(counter, key, words):
+    out = philox(np.array(counter, np.uint64), np.array(key, np.uint64))
+    assert " ".join(f"{int(w):08x}" for w in out) == words
+
+
+def test_draws_are_uniform_and_independent_of_their_neighbours():
+    seeds = np.arange(2000, dtype=np.uint64)
+    u = uniform(seeds, Stream.PRIOR, np.zeros(2000, np.int64), 32)
+    assert u.min() > 0 and u.max() < 1
+    counts = np.histogram(u, 64)[0]
+    assert ((counts - 1000) ** 2 / 1000).sum() < 120  # chi-square, 63 degrees of freedom
+    assert abs(np.corrcoef(u.T)[np.triu_indices(32, 1)]).max() < 0.12
+    alone = uniform(seeds[7:8], Stream.PRIOR, np.zeros(1, np.int64), 5)
+    np.testing.assert_array_equal(alone[0], u[7, :5])
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2**64 - 1), st.integers(0, 2**40), st.integers(0, 2**40))
+def test_folded_keys_differ_and_repeat(seed, i, j):
+    seeds = np.array([seed], np.uint64)
+    assert fold(seeds, i) == fold(seeds, i)
+    assert (fold(seeds, i) == fold(seeds, j)) == (i == j)
+
+
+@given(st.floats(0.001, 0.5), st.integers(0, 100))
+@settings(max_examples=20, deadline=None)
+def test_unimix_is_a_law_with_a_floor(unimix, seed):
+    logits = 30 * torch.randn(5, 3, 7, generator=torch.Generator().manual_seed(seed))
+    log_p = log_softmax_unimix(logits, unimix)
+    torch.testing.assert_close(log_p.exp().sum(-1), torch.ones(5, 3))
+    assert log_p.min() >= np.log(unimix / 7) - 1e-4
+
+
+def test_straight_through_samples_have_the_laws_frequencies_and_gradient():
+    log_p = torch.tensor([0.1, 0.2, 0.7]).log().requires_grad_()
+    z = sample_straight_through(log_p.expand(20_000, 3), torch.Generator().manual_seed(0))
+    np.testing.assert_allclose(z.detach().mean(0), [0.1, 0.2, 0.7], atol=0.015)
+    assert set(np.unique(z.detach().round(decimals=5))) == {0.0, 1.0}
+    z.mean(0)[2].backward()
+    torch.testing.assert_close(log_p.grad, torch.tensor([0.0, 0.0, 0.7]))
+
+
+def test_each_group_is_drawn_on_its_own():
+    log_p = torch.full((20_000, 2, 2), 0.5).log()
+    z = sample_straight_through(log_p, torch.Generator().manual_seed(1))[..., 0]
+    assert abs(np.corrcoef(z.T)[0, 1]) < 0.03  # one choice for the whole latent would give 1
+
+
+@pytest.mark.parametrize("size", [32, 48, 64])
+def test_frames_keep_their_shape_and_every_weight_gets_a_gradient(size):
+    encoder, decoder = Encoder(size, WIDTHS, 4, 5), Decoder(size, WIDTHS, 4, 5)
+    x = torch.rand(3, 3, size, size)
+    z = sample_straight_through(log_softmax_unimix(encoder(x), 0.01))
+    assert z.shape == (3, 4, 5)
+    y = decoder(z)
+    assert y.shape == x.shape
+    ((y - x) ** 2).sum().backward()
+    for name, p in [*encoder.named_parameters(), *decoder.named_parameters()]:
+        assert p.grad is not None and p.grad.abs().sum() > 0, name
+
+
+def test_bytes_are_the_rounded_frames():
+    decoder = Decoder(32, WIDTHS, 4, 5)
+    z = torch.eye(5)[torch.randint(5, (3, 4))]
+    with torch.no_grad():
+        floats = (decoder(z) * 127.5 + 127.5).round().clamp(0, 255).permute(0, 2, 3, 1)
+        exact = blocks_to_bytes(decoder.blocks(z))
+    assert exact.dtype == torch.uint8 and (exact.float() - floats).abs().max() <= 1
+
+
+def test_one_pass_over_a_window_equals_one_step_after_the_other():
+    dynamics = Dynamics(groups=4, classes=5, actions=2, hidden=16)
+    torch.nn.init.normal_(dynamics.initial)
+    index, act = torch.randint(5, (3, 6, 4)), torch.rand(3, 6, 2)
+    first = torch.tensor([True, False, True])
+    h = dynamics.unroll(torch.eye(5)[index], act, first)
+    step = dynamics.initial[first.long()]
+    for t in range(6):
+        torch.testing.assert_close(h[:, t], step)
+        if t < 5:
+            step = dynamics.cell(dynamics.inputs_of(index[:, t], act[:, t + 1]), step)
+
+
+def test_memory_reads_the_past_alone():
+    dynamics = Dynamics(groups=4, classes=5, actions=2, hidden=16)
+    z, act = torch.eye(5)[torch.randint(5, (1, 6, 4))], torch.rand(1, 6, 2)
+    h = dynamics.unroll(z, act, torch.ones(1).bool())
+    z2, act2 = z.clone(), act.clone()
+    z2[:, 3:], act2[:, 4:] = z2[:, 3:].roll(1, -1), 1 - act2[:, 4:]
+    h2 = dynamics.unroll(z2, act2, torch.ones(1).bool())
+    torch.testing.assert_close(h[:, :4], h2[:, :4])  # h_3 has read z_2 and a_3, neither changed
+    assert not torch.allclose(h[:, 4], h2[:, 4])
+
+
+def test_prior_of_a_small_latent_sums_to_one():
+    dynamics = Dynamics(groups=3, classes=4, actions=2, hidden=16)
+    log_p = log_softmax_unimix(dynamics.prior(torch.randn(1, 16)), 0.01)[0].detach()
+    total = sum(sum(log_p[g, c] for g, c in enumerate(z)).exp() for z in itertools.product(range(4), repeat=3))
+    assert float(total) == pytest.approx(1, abs=1e-5)
+
+
+@given(st.floats(-400, 400))
+@settings(max_examples=50, deadline=None)
+def test_two_hot_targets_have_the_reward_as_their_mean(reward):
+    head = RewardHead(3, 4)
+    logits = torch.zeros(1, len(head.bins), requires_grad=True)
+    head.loss(logits, torch.tensor([reward])).sum().backward()
+    target = logits.detach().softmax(-1) - logits.grad  # the gradient of a cross-entropy
+    assert float(target[0].double() @ head.bins.double()) == pytest.approx(reward, rel=1e-3, abs=1e-3)
+    assert (target > 1e-6).sum() <= 2
+
+
+def test_weighted_termination_gives_back_the_datas_own_probability():
+    head = TerminationHead(2, 4, weight=50)
+    logit = torch.zeros(1, requires_grad=True)
+    term = (torch.arange(1000) < 10).float()
+    optimiser = torch.optim.LBFGS([logit], max_iter=100)
+    optimiser.step(lambda: _step(optimiser, head.loss(logit.expand(1000), term).mean()))
+    assert float(head.log_odds(logit).sigmoid()) == pytest.approx(0.01, rel=0.02)
+
+
+def _step(optimiser, loss):
+    optimiser.zero_grad()
+    loss.backward()
+    return loss
+
+
+def test_disagreement_falls_where_there_were_data_and_not_elsewhere():
+    torch.manual_seed(0)
+    head = DisagreementHead(4, 6)
+    optimiser = torch.optim.Adam(head.parameters(), 3e-3)
+    h, z = torch.rand(256, 4), torch.eye(6)[torch.randint(6, (256,))]
+    for _ in range(300):
+        optimiser.zero_grad()
+        head.loss(h, z, (torch.rand(4, 256) < 0.7).float()).mean().backward()
+        optimiser.step()
+    with torch.no_grad():
+        assert head.score(h).mean() + 1 < head.score(10 * torch.randn(256, 4)).mean()
