@@ -155,13 +155,13 @@ class Agent:
         tensors, _ = load_tensors(weights)
         if sha256(weights) != claimed:
             raise ValueError(f"{weights} is not the file that agent.json was written for: restore both")
-        return cls(config, fill(build_policy(config), tensors, str(weights)), folder)
+        return cls(config, fill(blank_policy(config), tensors, str(weights)), folder)
 
     def save(self, folder: str | Path) -> None:
         """Writes agent.json and policy.safetensors, each atomically."""
         folder = Path(folder)
         weights = folder / "policy.safetensors"
-        save_tensors(weights, self.policy.state_dict())
+        save_tensors(weights, weights_of(self.policy))
         card = {"format": FORMAT, **self.config.to_dict(), "weights": sha256(weights)}
         write_json(folder / "agent.json", card)
         self.folder = folder
@@ -227,7 +227,7 @@ class Agent:
     def to_sb3(self, path: str | Path) -> None:
         """Writes a stable-baselines3 zip, which `PPO.load(path)` opens without gensim."""
         model = _shell(self.config)
-        model.policy.load_state_dict(self.policy.state_dict())
+        fill(model.policy, weights_of(self.policy), "the agent")
         model.save(path)
 
     @classmethod
@@ -244,7 +244,7 @@ class Agent:
         """
         model = PPO.load(path, device="cpu")
         config = _config_of(model, repeat, deterministic, world)
-        return cls(config, fill(build_policy(config), model.policy.state_dict(), str(path)))
+        return cls(config, fill(blank_policy(config), weights_of(model.policy), str(path)))
 
 
 def build_policy(config: AgentConfig) -> ActorCriticPolicy:
@@ -252,14 +252,27 @@ def build_policy(config: AgentConfig) -> ActorCriticPolicy:
     return config.policy_class(config.sight, config.action.space, lambda _: 0.0, **config.policy_kwargs)
 
 
+def blank_policy(config: AgentConfig) -> ActorCriticPolicy:
+    """A policy to be filled; torch's global generator is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        return build_policy(config)
+
+
+def weights_of(policy: ActorCriticPolicy) -> dict[str, torch.Tensor]:
+    """A policy's weights on the CPU by name, each once where policy and value share it."""
+    return {name: weight.detach().cpu().clone() for name, weight in policy.named_parameters()}
+
+
 def fill(policy: ActorCriticPolicy, tensors: Mapping[str, torch.Tensor], source: str) -> ActorCriticPolicy:
     """Puts weights into a policy; ValueError naming the first that is missing, unknown or misshapen."""
-    own = policy.state_dict()
+    own = dict(policy.named_parameters())
     for name in sorted({*own, *tensors}):
         want, got = own.get(name), tensors.get(name)
         if want is None or got is None or want.shape != got.shape or want.dtype != got.dtype:
             raise ValueError(f"{source} does not fit: {name} is {_kind(got)}, not {_kind(want)}")
-    policy.load_state_dict(dict(tensors))
+    with torch.no_grad():
+        for name, weight in own.items():
+            weight.copy_(tensors[name])
     return policy
 
 

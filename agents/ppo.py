@@ -16,10 +16,10 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.running_mean_std import RunningMeanStd
-from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecFrameStack
+from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecFrameStack, VecTransposeImage
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 
-from gensim.agents.agent import Agent, AgentConfig, build_policy, fill
+from gensim.agents.agent import Agent, AgentConfig, blank_policy, fill, weights_of
 from gensim.agents.filter import load
 from gensim.agents.reference import refer, world_folder
 from gensim.core.files import load_tensors, save_tensors
@@ -140,7 +140,7 @@ def learn(world: World | str | Path, out: str | Path, config: PPOConfig, quiet: 
         with bar(1000, "learn", quiet, unit="‰") as progress:
             run.go(progress)
         run.agent().save(out)
-    return load(out, folder)
+        return load(out, folder)
 
 
 class Lessons(VecEnvWrapper):
@@ -264,8 +264,7 @@ class Run:
         learning |= {"steps": self.steps, "seconds": round(self.seconds)}
         learning |= {"dreamed_return": _mean_return(self.model)}
         card = replace(self.card, learning=learning)
-        weights = {name: tensor.cpu() for name, tensor in self.model.policy.state_dict().items()}
-        return Agent(card, fill(build_policy(card), weights, "the policy"))
+        return Agent(card, fill(blank_policy(card), weights_of(self.model.policy), "the policy"))
 
     # ---------------------------------------------------------------- stopping and going on
 
@@ -280,7 +279,7 @@ class Run:
             "episodes": [{"r": e["r"], "l": e["l"], "t": e["t"]} for e in self.model.ep_info_buffer or ()],
         }
         tensors = {
-            **_over("policy.", self.model.policy.state_dict()),
+            **_over("policy.", weights_of(self.model.policy)),
             **_over("adam.", _moments(self.model.policy.optimizer)),
             **_over("dream.", {name: torch.from_numpy(value) for name, value in self._arrays().items()}),
         }
@@ -316,13 +315,13 @@ class Run:
 
     def _arrays(self) -> dict[str, np.ndarray]:
         """Where every dream is."""
-        rollout, model = self.rows.dream.now, self.model
+        rollout = self.rows.dream.now
         arrays = _over("state.", rollout.state.to_dict())
         arrays |= {name: getattr(rollout, name) for name in _ROLLOUT}
         spread = self.lessons.spread
         arrays["spread"] = np.array([spread.mean, spread.var, spread.count])
         arrays["scaled"] = self.lessons.returns
-        arrays |= {"lengths": self.rows.lengths, "obs": model._last_obs, "starts": model._last_episode_starts}
+        arrays |= {"lengths": self.rows.lengths, "starts": self.model._last_episode_starts}
         if self.stack is not None:
             arrays["stack"] = self.stack.stacked_obs.stacked_obs
         return {name: np.ascontiguousarray(value) for name, value in arrays.items()}
@@ -335,9 +334,15 @@ class Run:
         spread = self.lessons.spread
         spread.mean, spread.var, spread.count = (np.float64(value) for value in arrays["spread"])
         self.lessons.returns, self.rows.lengths = arrays["scaled"], arrays["lengths"]
-        self.model._last_obs, self.model._last_episode_starts = arrays["obs"], arrays["starts"]
         if self.stack is not None:
             self.stack.stacked_obs.stacked_obs = arrays["stack"]
+        self.model._last_obs, self.model._last_episode_starts = self._seen(), arrays["starts"]
+
+    def _seen(self) -> np.ndarray:
+        """What every row shows, in the memory layout that stable-baselines3 would have it in."""
+        obs = self.rows.dream.observe() if self.stack is None else self.stack.stacked_obs.stacked_obs
+        env = self.model.env
+        return env.transpose_observations(obs) if isinstance(env, VecTransposeImage) else obs  # type: ignore[return-value]
 
     # ---------------------------------------------------------------- making
 
@@ -378,7 +383,7 @@ class Run:
     def _warm(self, folder: Path) -> None:
         """Takes up another agent's weights, with its noise raised to `log_std` at least."""
         other = Agent.load(folder)
-        fill(self.model.policy, other.policy.state_dict(), str(folder))
+        fill(self.model.policy, weights_of(other.policy), str(folder))
         if hasattr(self.model.policy, "log_std"):
             self.model.policy.log_std.data.clamp_(min=self.config.log_std)
 

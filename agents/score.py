@@ -230,6 +230,7 @@ def _dreamed(trial: Trial, seeds: range, processes: int) -> Iterator[Played]:
     """Episodes dreamed side by side in this process, on latents where the agent knows the world's own."""
     from gensim.envs.engine import load_world
     from gensim.envs.vector import DreamVectorEnv
+
     agent = load(trial.agent, trial.world)
     folder = world_folder(trial.env)
     own = agent.world is not None and agent.world.hash == load_world(folder).hash

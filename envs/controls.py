@@ -54,13 +54,15 @@ class Controls:
     def _numbers(self, actions: Any, rows: int) -> np.ndarray:
         act = np.array(actions, np.float32)
         if act.shape != (rows, self.action.size):
-            raise ValueError(f"actions of shape {act.shape}: give {(rows, self.action.size)}, numbers in [-1, 1]")
+            raise ValueError(f"actions of shape {act.shape}: give {(rows, self.action.size)} in [-1, 1]")
         return act
 
     def _clip(self, act: np.ndarray) -> np.ndarray:
-        if not (np.abs(act) <= 1 + SLACK).all():  # also catches NaN
-            bad = act[~(np.abs(act) <= 1 + SLACK)][0]
-            raise ValueError(f"an action holds {bad}: give finite numbers in [-1, 1] (clip them first)")
+        bad = ~(np.abs(act) <= 1 + SLACK)  # NaN too
+        if bad.any():
+            raise ValueError(
+                f"an action holds {act[bad][0]}: give finite numbers in [-1, 1] (clip them first)"
+            )
         return act.clip(-1, 1)
 
     def _choices(self, actions: Any, rows: int) -> np.ndarray:
@@ -71,8 +73,9 @@ class Controls:
 
     def _choose(self, act: np.ndarray) -> np.ndarray:
         n = self.action.size
-        if ((act < 0) | (act >= n)).any():
-            raise ValueError(f"an action is {act[(act < 0) | (act >= n)][0]}: give integers from 0 to {n - 1}")
+        bad = (act < 0) | (act >= n)
+        if bad.any():
+            raise ValueError(f"an action is {act[bad][0]}: give integers from 0 to {n - 1}")
         return self.action.encode(act)  # (n, k)
 
     def _usual(self) -> dict[str, Any]:

@@ -145,7 +145,7 @@ class Dream:
         seeds, given = _seeds(seed, self.rows)
         if self.rollout is None:
             if mask is not None and not mask.all():
-                raise ResetNeeded("a reset of some rows needs a reset of all before: call reset() without a mask")
+                raise ResetNeeded("some rows cannot be reset before all were: call reset() without a mask")
             fresh, _ = _seeds(entropy, self.rows)
             seeds, given = np.where(given, seeds, fresh), given | (wish.snapshot is None)
         index = np.arange(self.rows) if mask is None else np.flatnonzero(mask)
@@ -193,11 +193,11 @@ class Dream:
     def _resume(self, index: np.ndarray, seeds: np.ndarray, given: np.ndarray, snapshot: Rollout) -> Rollout:
         rollout = self._fitting(snapshot).rows(index)
         if rollout.done.any():
-            raise ValueError("the snapshot was taken after its episode had ended: take it before, or use restore()")
+            raise ValueError("the snapshot is of an episode that had ended: take it before, or use restore()")
         return rollout.reseed(np.where(given, seeds, rollout.seed), given) if given.any() else rollout
 
     def _fitting(self, snapshot: Rollout) -> Rollout:
-        """The snapshot with as many rows as here; ValueError if it is another world's or of another number."""
+        """The snapshot with as many rows as here; ValueError for another world's or another number."""
         if snapshot.world != self.world.hash:
             raise ValueError(
                 f"the snapshot is of the world {snapshot.world[:12]}, this is {self.world.hash[:12]}: "
@@ -272,7 +272,8 @@ class Dream:
 
     def restore(self, snapshot: Rollout) -> None:
         """Takes up a moment, bit for bit: of as many rows, or one row for all."""
-        self.rollout = self._fitting(Options(snapshot=snapshot).snapshot)
+        Options(snapshot=snapshot)  # says what is wrong with anything else
+        self.rollout = self._fitting(snapshot)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"config": self.config, "rows": self.rows, "hash": self.world.hash, "rollout": self.rollout}
@@ -281,15 +282,16 @@ class Dream:
         Dream.__init__(self, state["config"], state["rows"])
         if self.world.hash != state["hash"]:
             raise ValueError(
-                f"{self.world.folder} holds the world {self.world.hash[:12]}, the dream is of {state['hash'][:12]}: "
-                "put the old weights back, or start a new dream"
+                f"{self.world.folder} holds the world {self.world.hash[:12]}, the dream is of "
+                f"{state['hash'][:12]}: put the old weights back, or start a new dream"
             )
         self.rollout = state["rollout"]
 
 
 def load_world(folder: Path) -> World:
     """The world in a folder, read once a process and again when its files have changed."""
-    return _load(str(folder.resolve()), tuple(_stamp(folder / name) for name in ("world.json", "world.safetensors")))
+    files = ("world.json", "world.safetensors", "starts.npz")
+    return _load(str(folder.resolve()), tuple(_stamp(folder / name) for name in files))
 
 
 @lru_cache(maxsize=4)

@@ -39,7 +39,8 @@ class Options:
             raise ValueError(f"dropout={self.dropout!r}: give True or False")
         if self.snapshot is not None and not isinstance(self.snapshot, Rollout):
             raise ValueError(f"snapshot={type(self.snapshot).__name__}: give what snapshot() returned")
-        if self.snapshot is not None and any(x is not None for x in (self.start, self.temperature, self.dropout)):
+        others = (self.start, self.temperature, self.dropout)
+        if self.snapshot is not None and any(x is not None for x in others):
             raise ValueError("a snapshot brings its own start, temperature and dropout: give it alone")
 
     @classmethod

@@ -11,10 +11,8 @@ from gensim.envs.spec import IMITATIONS, WorldSpec
 
 ANY_WORLD = "gensim/World-v0"
 SHIPPED = "gensim:"
-ENTRY_POINTS = {
-    "entry_point": "gensim.envs.single:DreamEnv",
-    "vector_entry_point": "gensim.envs.vector:DreamVectorEnv",
-}
+ENTRY_POINT = "gensim.envs.single:DreamEnv"
+VECTOR_ENTRY_POINT = "gensim.envs.vector:DreamVectorEnv"
 
 
 def register() -> None:
@@ -36,7 +34,7 @@ def shipped() -> dict[str, Path]:
 
 
 def folder_of(world: str | Path | None) -> Path:
-    """The folder of a world: a path, or "gensim:NAME" for one that comes with gensim; ValueError otherwise."""
+    """The folder of a world: a path, or "gensim:NAME" for a shipped one; ValueError for unknown names."""
     if world is None:
         raise ValueError(f'{ANY_WORLD} needs a world: gym.make("{ANY_WORLD}", world=FOLDER)')
     if not str(world).startswith(SHIPPED):
@@ -49,7 +47,7 @@ def folder_of(world: str | Path | None) -> Path:
 
 def _register(id_: str, kwargs: dict[str, str], threshold: float | None) -> None:
     if id_ not in gym.registry:
-        gym.register(id=id_, kwargs=kwargs, reward_threshold=threshold, **ENTRY_POINTS)
+        gym.register(id_, ENTRY_POINT, threshold, kwargs=kwargs, vector_entry_point=VECTOR_ENTRY_POINT)
 
 
 def _name(module: str) -> str:

@@ -52,11 +52,10 @@ class Rollout:
 
     def put(self, index: np.ndarray, other: Rollout) -> Rollout:
         """These rows with those at `index` taken from another rollout."""
-        state = self.state.put(index, other.state)
-        arrays = {name: getattr(self, name).copy() for name in _ARRAYS}
-        for name, array in arrays.items():
-            array[index] = getattr(other, name)
-        return replace(self, state=state, **arrays)
+        new = self._each(np.copy, self.state.put(index, other.state))
+        for name in _ARRAYS:
+            getattr(new, name)[index] = getattr(other, name)
+        return new
 
     def branch(self, n: int) -> Rollout:
         """Each row n times over, side by side: the same past, n different futures (n len(self) rows)."""
@@ -72,8 +71,8 @@ class Rollout:
         return replace(self, state=state, seed=seed.copy(), episode=np.where(given, 0, self.episode))
 
     def _each(self, function: Callable[[np.ndarray], np.ndarray], state: State) -> Rollout:
-        arrays = {name: function(getattr(self, name)) for name in _ARRAYS}
-        return replace(self, state=state, **arrays)
+        arrays = [function(getattr(self, name)) for name in _ARRAYS]
+        return Rollout(self.world, state, *arrays)
 
 
 _ARRAYS = [field.name for field in fields(Rollout) if field.name not in ("world", "state")]

@@ -13,6 +13,7 @@ from gensim.envs.engine import Outcome
 from gensim.envs.vector import DreamVectorEnv
 
 Indices = int | Iterable[int] | None
+Infos = list[dict[str, Any]]
 
 
 class DreamVecEnv(VecEnv):
@@ -55,7 +56,7 @@ class DreamVecEnv(VecEnv):
         """Takes the actions (n,) or (n, k)."""
         self.actions = actions
 
-    def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict[str, Any]]]:
+    def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, Infos]:
         """Holds the actions for `repeat` steps; (obs, rewards float32, ends, one info a row)."""
         out = self._held(self.dream.controls.read(self.actions, self.num_envs))
         infos, done = self._infos(out), self.dream.now.done.copy()
@@ -81,7 +82,9 @@ class DreamVecEnv(VecEnv):
         """Sets an attribute of the vector environment, which all rows share."""
         setattr(self.env, attr_name, value)
 
-    def env_method(self, method_name: str, *method_args: Any, indices: Indices = None, **method_kwargs: Any) -> list[Any]:
+    def env_method(
+        self, method_name: str, *method_args: Any, indices: Indices = None, **method_kwargs: Any
+    ) -> list[Any]:
         """Calls a method of the vector environment once, for all rows."""
         result = getattr(self.env, method_name)(*method_args, **method_kwargs)
         return [result for _ in self._get_indices(indices)]
@@ -99,7 +102,7 @@ class DreamVecEnv(VecEnv):
             total = total.then(self.dream.step(act))
         return total
 
-    def _reopen(self, index: np.ndarray, obs: np.ndarray, infos: list[dict[str, Any]], trunc: np.ndarray) -> None:
+    def _reopen(self, index: np.ndarray, obs: np.ndarray, infos: Infos, trunc: np.ndarray) -> None:
         """Opens the next episodes of rows in place, after noting how the last ones ended."""
         returns, now = self.dream.now.returns, time.perf_counter()
         for i in index.tolist():
@@ -111,7 +114,7 @@ class DreamVecEnv(VecEnv):
         obs[index] = self.dream.observe(index)
         self.lengths[index], self.opened[index] = 0, now
 
-    def _infos(self, out: Outcome | None) -> list[dict[str, Any]]:
+    def _infos(self, out: Outcome | None) -> Infos:
         info = self.dream.info(out)
         keys = list(info) + ([] if out is None else ["TimeLimit.truncated"])
         columns = [values.tolist() for values in info.values()] + [[False] * self.num_envs]

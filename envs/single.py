@@ -24,8 +24,8 @@ class DreamEnv(gym.Env[np.ndarray, Any]):
     latents and actions so far, and decodes it. Equal weights, seed and actions give equal bytes.
 
     ## Action Space
-    The world's: `Box(-1, 1, (k,), float32)` or `Discrete(n)`. A driver's are (steer, pedal): pedal > 0 is gas,
-    < 0 brake, so that zero is coasting.
+    The world's: `Box(-1, 1, (k,), float32)` or `Discrete(n)`. A driver's are (steer, pedal): pedal > 0 is
+    gas, < 0 brake, so that zero is coasting.
 
     ## Observation Space
     `observation="frames"`: `Box(0, 255, (size, size, 3), uint8)`. `observation="latents"`: `Box(-inf, inf,
@@ -40,8 +40,8 @@ class DreamEnv(gym.Env[np.ndarray, Any]):
 
     ## Episode End
     Terminated as the world's termination head draws it. Truncated after `horizon` steps, or when the running
-    average of trust falls below `trust_floor`; `info["truncation_reason"]` says which (`Reason`). The clock is part
-    of the state, so there is no TimeLimit beside it.
+    average of trust falls below `trust_floor`; `info["truncation_reason"]` says which (`Reason`). The clock
+    is part of the state, so there is no TimeLimit beside it.
 
     ## Info
     Always: `log_prob` (nats, under the reference law), `log_q` (nats, as sampled), `trust` in [0, 1],
@@ -55,7 +55,7 @@ class DreamEnv(gym.Env[np.ndarray, Any]):
     * v0: first version.
     """
 
-    metadata = {"render_modes": ["rgb_array", "human"], "render_fps": 25}
+    metadata = {"render_modes": ["rgb_array", "human"], "render_fps": 25}  # noqa: RUF012  as gymnasium has it
 
     def __init__(
         self,

@@ -21,19 +21,20 @@ Stepped = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]
 
 
 class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
-    """`num_envs` dreams of a world; row i of `reset(seed=s)` is the single environment of seed s + i, byte for byte.
+    """`num_envs` dreams; row i of `reset(seed=s)` is the single environment of seed s + i, byte for byte.
 
     Arguments:
         num_envs: rows.
         autoreset_mode: a gymnasium `AutoresetMode` or its value, "NextStep", "SameStep" or "Disabled".
-        world, observation, horizon, temperature, dropout, trust_floor, start_mix, render_mode: as of `DreamEnv`.
+        world, observation, horizon, temperature, dropout, trust_floor, start_mix, render_mode: `DreamEnv`'s.
     """
 
-    metadata: dict[str, Any] = {
+    metadata: dict[str, Any] = {  # noqa: RUF012  as gymnasium has it
         "render_modes": ["rgb_array", "human"],
         "render_fps": 25,
         "autoreset_mode": AutoresetMode.NEXT_STEP,
     }
+    _window: Window | None = None  # an environment that was never made is closed, too
 
     def __init__(
         self,
@@ -57,7 +58,6 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         self.autoreset_mode = AutoresetMode(autoreset_mode)
         self.metadata = self.metadata | {"render_fps": self.dream.fps, "autoreset_mode": self.autoreset_mode}
         self.render_mode = checked_mode(render_mode)
-        self._window = Window("gensim", self.dream.fps)
 
     @classmethod
     def of(cls, config: DreamConfig, rollout: Rollout, render_mode: str | None = None) -> DreamVectorEnv:
@@ -78,11 +78,11 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         return self.dream.observe(), masked(self.dream.info(), mask)
 
     def step(self, actions: np.ndarray) -> Stepped:
-        """One step of every row; a row that had ended is opened anew instead, or refused where that is disabled."""
+        """One step of every row; ended ones are opened anew instead, or refused if that is disabled."""
         ended = self.dream.now.done
         if self.autoreset_mode == AutoresetMode.DISABLED and ended.any():
             rows = np.flatnonzero(ended).tolist()
-            raise ResetNeeded(f'rows {rows} have ended: call reset(options={{"reset_mask": ...}}) for them first')
+            raise ResetNeeded(f'rows {rows} have ended: call reset(options={{"reset_mask": ...}}) first')
         out = self.dream.step(self.dream.controls.read(actions, self.num_envs, ended))
         if self.autoreset_mode == AutoresetMode.SAME_STEP:
             obs, info = self._reopened(out)
@@ -98,12 +98,14 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         if self.render_mode == "rgb_array":
             return tuple(self.dream.frames())
         if self.render_mode == "human":
+            self._window = self._window or Window("gensim", self.dream.fps)
             self._window.show(mosaic(self.dream.frames(), int(np.ceil(self.num_envs**0.5))))
         return None
 
     def close_extras(self, **kwargs: Any) -> None:
         """Closes the window."""
-        self._window.close()
+        if self._window:
+            self._window.close()
 
     def snapshot(self) -> Rollout:
         """This moment of all rows; `rows(index)` of it are those of single environments."""
@@ -130,7 +132,8 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         self.dream.again(index)
         obs[index] = self.dream.observe(index)
         info = masked(self._fresh(self.dream.info(out), done))
-        return obs, info | {"final_obs": last, "_final_obs": done.copy(), "final_info": final, "_final_info": done}
+        info |= {"final_obs": last, "_final_obs": done.copy(), "final_info": final, "_final_info": done}
+        return obs, info
 
     def _fresh(self, info: dict[str, np.ndarray], rows: np.ndarray) -> dict[str, np.ndarray]:
         return {key: np.where(rows, first, info[key]) for key, first in self.dream.info().items()}
@@ -141,11 +144,11 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
 
 
 def masked(info: dict[str, np.ndarray], mask: np.ndarray | None = None) -> dict[str, Any]:
-    """Info as gymnasium's vector environments give it: zeros outside the mask, which stands beside as `_key`."""
+    """Info as gymnasium's vector environments give it: zeros outside the mask, and the mask as `_key`."""
     if mask is None:
-        return {name: x for key, value in info.items() for name, x in ((key, value), (f"_{key}", _all(value)))}
+        return {name: x for key in info for name, x in ((key, info[key]), (f"_{key}", _all(info[key])))}
     rows = {key: np.where(mask, value, np.zeros((), value.dtype)) for key, value in info.items()}
-    return {name: x for key, value in rows.items() for name, x in ((key, value), (f"_{key}", mask.copy()))}
+    return {name: x for key in rows for name, x in ((key, rows[key]), (f"_{key}", mask.copy()))}
 
 
 def checked_mask(mask: Any, rows: int) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -16,15 +16,17 @@ class Counting(gym.Env[np.ndarray, Any]):
     An episode with seed s terminates at simulator step `length` + s % 5; `clock` truncates it before.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 20}
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 20}  # noqa: RUF012
     total = 0  # simulator steps of all instances in this process
 
     def __init__(
         self, render_mode: str | None = None, length: int = 9, clock: int = 10_000, pause: float = 0.0
     ) -> None:
         self.render_mode, self.length, self.clock, self.pause = render_mode, length, clock, pause
-        self.observation_space = spaces.Box(0, 255, (30, 40, 3), np.uint8)
-        self.action_space: spaces.Space = spaces.Box(np.float32([-2, 0]), np.float32([2, 10]))
+        self.observation_space: spaces.Space = spaces.Box(0, 255, (30, 40, 3), np.uint8)
+        self.action_space: spaces.Space = spaces.Box(
+            np.array([-2, 0], np.float32), np.array([2, 10], np.float32)
+        )
         self.over = True
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
@@ -42,7 +44,7 @@ class Counting(gym.Env[np.ndarray, Any]):
         return self._obs(), 1000.0 * self.now + self._said(action), term, self.over and not term, {}
 
     def render(self) -> np.ndarray:
-        return np.broadcast_to(np.uint8([self.now, self.seed % 256, 7]), (30, 40, 3)).copy()
+        return np.broadcast_to(np.array([self.now, self.seed % 256, 7], np.uint8), (30, 40, 3)).copy()
 
     def _obs(self) -> Any:
         return self.render()

@@ -13,13 +13,13 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from conftest import Case
 from gymnasium.error import ResetNeeded
 from gymnasium.utils.env_checker import check_env
 from stable_baselines3.common.env_checker import check_env as check_env_sb3
-
-from conftest import Case
-from gensim.envs import Reason
 from tiny import make_world, same
+
+from gensim.envs import Reason
 
 INFO = {
     "log_prob": float,
@@ -127,7 +127,13 @@ def test_seeds_and_chains(case: Case) -> None:
     acts = sampled(env, 8)
     runs = []
     for e in (env, other):
-        runs.append([(e.reset(seed=11), play_on(e, acts)), (e.reset(), play_on(e, acts)), (e.reset(), play_on(e, acts))])
+        runs.append(
+            [
+                (e.reset(seed=11), play_on(e, acts)),
+                (e.reset(), play_on(e, acts)),
+                (e.reset(), play_on(e, acts)),
+            ]
+        )
     assert same(runs[0], runs[1])
     assert not same(runs[0][0][1], runs[0][1][1]) and not same(runs[0][1][1], runs[0][2][1])
     other.reset(seed=12)
@@ -210,7 +216,9 @@ def test_success_is_the_reward_threshold(box: Case) -> None:
 # ---------------------------------------------------------------------- actions
 
 
-@pytest.mark.parametrize("action", [[np.nan, 0], [0.0], [0, 0, 0], [2.0, 0], [np.inf, 0], 0.5, [[0, 0]], "left"])
+@pytest.mark.parametrize(
+    "action", [[np.nan, 0], [0.0], [0, 0, 0], [2.0, 0], [np.inf, 0], 0.5, [[0, 0]], "left"]
+)
 def test_bad_box_actions(box: Case, action: Any) -> None:
     env = box.make().unwrapped
     env.reset(seed=0)
@@ -255,7 +263,13 @@ def test_unknown_options(tiny: Case) -> None:
 
 @pytest.mark.parametrize(
     "kwargs",
-    [{"observation": "pixels"}, {"horizon": 1}, {"temperature": 0.0}, {"trust_floor": 1.5}, {"start_mix": -0.1}],
+    [
+        {"observation": "pixels"},
+        {"horizon": 1},
+        {"temperature": 0.0},
+        {"trust_floor": 1.5},
+        {"start_mix": -0.1},
+    ],
 )
 def test_bad_arguments(box: Case, kwargs: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(kwargs))):
@@ -405,10 +419,11 @@ class Hands(gym.Wrapper):
         import pygame
 
         self.actions.append(action)
-        key = ord("1") if isinstance(self.action_space, gym.spaces.Discrete) else ord("a")
-        pygame.event.post(pygame.event.Event(pygame.KEYDOWN, key=key))
-        if len(self.actions) > 2 and not isinstance(self.action_space, gym.spaces.Discrete):
-            pygame.event.post(pygame.event.Event(pygame.KEYDOWN, key=ord("d")))
+        discrete = isinstance(self.action_space, gym.spaces.Discrete)
+        presses = {1: "1"} if discrete else {1: "a", 3: "d"}
+        if len(self.actions) in presses:
+            key = ord(presses[len(self.actions)])
+            pygame.event.post(pygame.event.Event(pygame.KEYDOWN, key=key))
         if len(self.actions) == 6:
             pygame.event.post(pygame.event.Event(pygame.QUIT))
         return super().step(action)

@@ -10,10 +10,10 @@ import warnings
 
 import gymnasium as gym
 import pytest
+from conftest import Case
 from gymnasium.envs.registration import EnvSpec
 
 import gensim
-from conftest import Case
 from gensim.envs.registry import ANY_WORLD, folder_of, shipped
 
 HEAVY = ("torch", "cv2", "pygame", "stable_baselines3", "av")

@@ -24,8 +24,8 @@ from gensim.episodes.record import Maker, RecordConfig, record
 from gensim.episodes.sample import Sampler
 from gensim.episodes.store import Dataset, Episode, read_episode, read_header, write_episode
 
-SPEC = {"env_id": "test", "env_kwargs": {}, "size": 8, "skip": 1, "fps": 10}
-BOX = {**SPEC, "action": {"type": "box", "dim": 2}}
+SPEC: dict[str, Any] = {"env_id": "test", "env_kwargs": {}, "size": 8, "skip": 1, "fps": 10}
+BOX: dict[str, Any] = {**SPEC, "action": {"type": "box", "dim": 2}}
 
 
 def made(seed: int, t: int = 5, discrete: bool = False, size: int = 8, end: str = "term") -> Episode:
@@ -49,15 +49,21 @@ def same(a: Episode, b: Episode) -> bool:
 def dataset(folder: Path, lengths: list[int], spec: dict[str, Any] | None = None) -> Dataset:
     data = Dataset.create(folder, spec or BOX)
     for seed, t in enumerate(lengths):
-        write_episode(folder, made(seed, t, (spec or BOX)["action"]["type"] == "discrete"), f"{seed:04d}")
-    return Dataset(folder)
+        write_episode(folder, made(seed, t, data.action.type == "discrete"), f"{seed:04d}")
+    return data
 
 
 # files
 
 
 @settings(deadline=None, max_examples=25)
-@given(st.integers(0, 2**31), st.integers(1, 9), st.booleans(), st.integers(1, 17), st.sampled_from(["term", "trunc"]))
+@given(
+    st.integers(0, 2**31),
+    st.integers(1, 9),
+    st.booleans(),
+    st.integers(1, 17),
+    st.sampled_from(["term", "trunc"]),
+)
 def test_an_episode_comes_back_bit_for_bit(
     tmp_path_factory: pytest.TempPathFactory, seed: int, t: int, discrete: bool, size: int, end: str
 ) -> None:
@@ -68,14 +74,16 @@ def test_an_episode_comes_back_bit_for_bit(
     path = write_episode(folder, episode, "a")
     again = read_episode(path)
     assert same(episode, again) and np.array_equal(again.frames(), frames) and len(again) == t
-    assert np.array_equal(again.frame(-1), frames[-1]) and np.array_equal(again.frames(1, t), frames[1:t] if t > 1 else again.frames(1, t))
+    assert np.array_equal(again.frame(-1), frames[-1]) and np.array_equal(again.frames(1), frames[1:])
     assert (read_header(path).length, read_header(path).real_frames) == (t, t)
     assert write_episode(folder, again, "b").read_bytes() == path.read_bytes()
 
 
 @settings(deadline=None, max_examples=150)
 @given(st.data())
-def test_a_damaged_episode_is_named_or_unharmed(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+def test_a_damaged_episode_is_named_or_unharmed(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
     folder = tmp_path_factory.mktemp("data")
     episode = made(1, 3)
     path = write_episode(folder, episode, "a")
@@ -99,7 +107,8 @@ def foreign(path: Path, kind: str) -> None:
     elif kind == "numbers":
         np.savez(path, a=np.zeros(3))
     elif kind == "pickle":
-        np.savez(path, **{name: np.array([{}]) for name in ("png", "offsets", "act", "rew", "term", "trunc", "meta")})
+        names: list[str] = ["png", "offsets", "act", "rew", "term", "trunc", "meta"]
+        np.savez(path, **{name: np.array([{}]) for name in names})  # type: ignore[arg-type]
     elif kind == "zip":
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr("rew.npy", "hello")
@@ -122,10 +131,20 @@ def disagree(path: Path, kind: str) -> None:
         "meta cut": {"meta": arrays["meta"][:-1]},
         "scalar rew": {"rew": np.float32(1)},  # type: ignore[dict-item]
     }
-    np.savez(path, **{**arrays, **wrong[kind]})
+    np.savez(path, **{**arrays, **wrong[kind]})  # type: ignore[arg-type]
 
 
-KINDS = ["empty", "noise", "text", "numbers", "pickle", "zip", "short act", "double rew", "dead in the middle"]
+KINDS = [
+    "empty",
+    "noise",
+    "text",
+    "numbers",
+    "pickle",
+    "zip",
+    "short act",
+    "double rew",
+    "dead in the middle",
+]
 KINDS += ["frames missing", "offsets", "no meta", "meta cut", "scalar rew"]
 
 
@@ -170,7 +189,9 @@ def test_what_cannot_be_an_episode_is_not_packed() -> None:
     e = made(0)
     for steps, frames in [(4, 6), (5, 5), (0, 1)]:
         with pytest.raises(ValueError, match="T >= 1 steps need"):
-            Episode.pack(e.frames(0, frames), e.act[:steps], e.rew[:steps], e.term[:steps], e.trunc[:steps], {})
+            Episode.pack(
+                e.frames(0, frames), e.act[:steps], e.rew[:steps], e.term[:steps], e.trunc[:steps], e.meta
+            )
 
 
 # folders
@@ -205,7 +226,9 @@ def test_the_meter_counts_files_and_what_left_none(tmp_path: Path) -> None:
 @pytest.mark.parametrize("action", [ActionSpec("box", 3), ActionSpec("discrete", 4)])
 def test_an_action_space_comes_back_from_json(action: ActionSpec) -> None:
     assert ActionSpec.from_dict(json.loads(json.dumps(action.to_dict()))) == action
-    assert ActionSpec.of(action.space) == action and action.encode(action.space.sample()).shape == (action.dim,)
+    assert ActionSpec.of(action.space) == action and action.encode(action.space.sample()).shape == (
+        action.dim,
+    )
     for bad in ({}, {"type": "box"}, {"type": "tuple", "n": 2}, {"type": "box", "dim": 0}):
         with pytest.raises(ValueError, match="action"):
             ActionSpec.from_dict(bad)
@@ -223,7 +246,12 @@ def test_an_action_space_comes_back_from_json(action: ActionSpec) -> None:
     st.integers(0, 2**31),
 )
 def test_a_window_shows_what_was_recorded(
-    tmp_path_factory: pytest.TempPathFactory, lengths: list[int], length: int, discrete: bool, seed: int, step: int
+    tmp_path_factory: pytest.TempPathFactory,
+    lengths: list[int],
+    length: int,
+    discrete: bool,
+    seed: int,
+    step: int,
 ) -> None:
     action = ActionSpec("discrete", 3) if discrete else ActionSpec("box", 2)
     folder = tmp_path_factory.mktemp("data")
@@ -233,13 +261,20 @@ def test_a_window_shows_what_was_recorded(
     assert batch.frames.shape == (6, length, 8, 8, 3) and batch.act.shape == (6, length, action.dim)
     assert {batch.act.dtype, batch.rew.dtype} == {np.dtype("f4")}
     for row in range(6):
-        episode, start = made(int(batch.episode[row]), lengths[batch.episode[row]], discrete), int(batch.start[row])
+        episode, start = (
+            made(int(batch.episode[row]), lengths[batch.episode[row]], discrete),
+            int(batch.start[row]),
+        )
         for i in range(length):
             at, there = start + i, start + i <= len(episode)
             assert batch.valid[row, i] == there and batch.first[row, i] == (at == 0)
-            assert np.array_equal(batch.frames[row, i], episode.frame(at) if there else 0 * batch.frames[row, i])
+            assert np.array_equal(
+                batch.frames[row, i], episode.frame(at) if there else 0 * batch.frames[row, i]
+            )
             led = there and at > 0
-            assert np.array_equal(batch.act[row, i], action.encode(episode.act)[at - 1] if led else np.zeros(action.dim))
+            assert np.array_equal(
+                batch.act[row, i], action.encode(episode.act)[at - 1] if led else np.zeros(action.dim)
+            )
             assert batch.rew[row, i] == (episode.rew[at - 1] if led else 0)
             assert batch.term[row, i] == (led and episode.term[at - 1])
 
@@ -270,8 +305,10 @@ def test_windows_begin_anywhere_and_often_at_the_start(tmp_path: Path) -> None:
     for begin in start[episode == 0]:
         seen[begin : begin + 8] += 1
     middle = np.median(seen[10:30])
-    assert seen[0] > middle and seen[-1] > 0.85 * middle and seen.min() > 0.75 * middle
-    assert 0.05 < (episode == 1).mean() < 0.15, "every frame counts alike, whatever its episode's length"
+    assert seen[0] > middle and seen.min() > 0.8 * middle
+    assert 0.8 * middle < (episode == 1).sum() < 1.8 * middle, (
+        "frames count alike, whatever their episode's length"
+    )
 
 
 def test_held_out_episodes_stay_so_and_are_never_drawn(tmp_path: Path) -> None:
@@ -293,7 +330,8 @@ def test_a_sampler_without_episodes_says_so(tmp_path: Path) -> None:
     data = Dataset.create(tmp_path, BOX)
     with pytest.raises(ValueError, match="no train episode"):
         Sampler(data, 3, 2, 0)
-    for bad in ({"length": 0}, {"batch": 0}, {"holdout": 1.0}):
+    wrong: list[dict[str, Any]] = [{"length": 0}, {"batch": 0}, {"holdout": 1.0}]
+    for bad in wrong:
         with pytest.raises(ValueError, match="at least 1"):
             Sampler(data, **{"length": 3, "batch": 2, "seed": 0, **bad})
 
@@ -354,7 +392,7 @@ def test_minari_takes_and_gives_back_every_bit(
 def film(folder: Path, name: str, rows: str, frames: int = 4) -> Path:
     with VideoWriter(folder / f"{name}.mp4", 12, (32, 48)) as video:
         for i in range(frames):
-            video.write(np.full((32, 48, 3), 40 + 50 * i, np.uint8))
+            video.write(np.full((32, 48, 3), 40 + 30 * i, np.uint8))
     (folder / f"{name}.csv").write_text(rows)
     return folder / f"{name}.mp4"
 
@@ -366,11 +404,11 @@ def test_a_video_with_a_table_is_an_episode(tmp_path: Path) -> None:
     path = film(tmp_path, "drive one", TABLE)
     meter = import_logs(ImportConfig(str(path), tmp_path / "a", size=16, skip=2), json=True)
     data = Dataset(tmp_path / "a")
-    assert meter["real_frames"] == 6 and data.spec["fps"] == 12 and data.spec["env_id"] == "drive one"
+    assert meter["real_frames"] == 6 and data.spec["fps"] == 12 and data.spec["env_id"] == "video"
     episode = read_episode(data.paths()[0])
     assert episode.act.tolist() == [[0.5, -1], [0.25, 0], [1, 1]] and episode.rew.tolist() == [1, 2.5, -3]
     assert episode.term.tolist() == [False, False, True] and not episode.trunc.any()
-    assert np.allclose(episode.frames().mean((1, 2, 3)), [40, 90, 140, 190], atol=4)
+    assert np.allclose(episode.frames().mean((1, 2, 3)), [40, 70, 100, 130], atol=4)
 
 
 def test_a_folder_of_videos_goes_on_and_ends_where_it_stops(tmp_path: Path) -> None:
@@ -392,6 +430,7 @@ def test_a_log_that_cannot_be_read_says_why(tmp_path: Path) -> None:
 
     fails(film(tmp_path, "long", TABLE, frames=6), "6 frames and its table 3 rows")
     fails(film(tmp_path, "short", TABLE, frames=3), "3 frames and its table 3 rows")
+    assert not list((tmp_path / "out").glob("ep-*"))
     fails(film(tmp_path, "early", TABLE.replace("1,0\n0.25", "1,1\n0.25")), "first terminated")
     video = film(tmp_path, "gone", TABLE)
     video.with_suffix(".csv").unlink()

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from simulators import CHOOSING, COUNTING, Counting
 
 from gensim.commands.record import Record, run
+from gensim.core.files import sha256
 from gensim.envs.carracing import SPEC, to_real
 from gensim.envs.real import make_real
 from gensim.envs.spec import spec_of
@@ -124,9 +125,7 @@ if __name__ == "__main__":
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_killed_recording_loses_nothing_that_was_recorded(tmp_path: Path, processes: int) -> None:
     script, folder = tmp_path / "slow.py", tmp_path / "data"
-    script.write_text(
-        SLOW.format(tests=str(Path(__file__).parent), folder=str(folder), processes=processes)
-    )
+    script.write_text(SLOW.format(tests=str(Path(__file__).parent), folder=str(folder), processes=processes))
     child = subprocess.Popen([sys.executable, str(script)])
     deadline = time.monotonic() + 60
     while len(list(folder.glob("ep-*.npz"))) < 8 and time.monotonic() < deadline:
@@ -171,7 +170,14 @@ def test_a_failing_process_is_reported(tmp_path: Path, env: Any, fault: str) -> 
 
 @pytest.mark.parametrize(
     "bad",
-    [{"frames": 0}, {"processes": 0}, {"seed": 1_000_000}, {"seed": -1}, {"policy": "expert"}, {"policy": "agent"}],
+    [
+        {"frames": 0},
+        {"processes": 0},
+        {"seed": 1_000_000},
+        {"seed": -1},
+        {"policy": "expert"},
+        {"policy": "agent"},
+    ],
 )
 def test_a_recording_that_cannot_be_is_refused(tmp_path: Path, bad: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(bad))):
@@ -179,8 +185,12 @@ def test_a_recording_that_cannot_be_is_refused(tmp_path: Path, bad: dict[str, An
 
 
 @pytest.mark.parametrize("env_id", [COUNTING, CHOOSING])
-def test_the_verb_records_any_simulator(tmp_path: Path, env_id: str, capsys: pytest.CaptureFixture[str]) -> None:
-    options = Record(env_id, frames=20, out=tmp_path, size=12, processes=1, env_kwargs={"length": "6"}, json=True)
+def test_the_verb_records_any_simulator(
+    tmp_path: Path, env_id: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = Record(
+        env_id, frames=20, out=tmp_path, size=12, processes=1, env_kwargs={"length": "6"}, json=True
+    )
     result = run(options)
     assert json.loads(capsys.readouterr().out) == result and result["real_frames"] >= 20
     data = Dataset(tmp_path)
@@ -189,6 +199,21 @@ def test_the_verb_records_any_simulator(tmp_path: Path, env_id: str, capsys: pyt
     assert data.action == (ActionSpec("discrete", 4) if env_id == CHOOSING else ActionSpec("box", 2))
     with pytest.raises(FileNotFoundError, match="no agent"):
         run(Record(env_id, out=tmp_path, policy="agent", agent=tmp_path))
+
+
+@pytest.mark.parametrize("policy", ["agent", "mixed"])
+def test_an_agent_in_a_folder_acts(tmp_path: Path, policy: Any) -> None:
+    from gensim.agents import Agent, AgentConfig
+
+    Agent.new(AgentConfig("frames", (36, 36, 3), ActionSpec("box", 2))).save(tmp_path / "agent")
+    folders = [tmp_path / "a", tmp_path / "b"]
+    for folder in folders:
+        options = Record(COUNTING, 20, folder, policy, tmp_path / "agent", 36, processes=1, json=True)
+        run(options)
+    first, second = (recorded(folder)[0] for folder in folders)
+    assert np.array_equal(first.act, second.act) and first.meta["policy"] == policy
+    assert first.meta["agent"] == sha256(tmp_path / "agent" / "policy.safetensors")
+    laws_of(first, 1, 9, 10_000, None)
 
 
 # policies
@@ -219,7 +244,7 @@ def play(policy: Any, key: int, steps: int = 400) -> np.ndarray:
 @pytest.mark.parametrize("action", [ActionSpec("box", 3), ActionSpec("discrete", 5)])
 @pytest.mark.parametrize("name", ["random", "agent", "mixed"])
 def test_policies_follow_from_their_key_and_stay_in_their_space(name: str, action: ActionSpec) -> None:
-    own = np.float32([0.5, -0.5, 0.0]) if action.type == "box" else np.int64(1)
+    own = np.array([0.5, -0.5, 0.0], np.float32) if action.type == "box" else np.int64(1)
     driver = Straight(own)
     acts = play(make_policy(name, action, driver), 1)
     assert all(action.space.contains(act) for act in acts)
@@ -248,9 +273,13 @@ def test_random_choices_are_held() -> None:
 
 
 def test_mixed_mostly_follows_its_agent_and_bursts() -> None:
-    acts = np.stack([play(make_policy("mixed", ActionSpec("box", 1), Straight(np.zeros(1, "f4"))), k) for k in range(30)])
+    acts = np.stack(
+        [play(make_policy("mixed", ActionSpec("box", 1), Straight(np.zeros(1, "f4"))), k) for k in range(30)]
+    )
     assert 0.1 < np.abs(acts).mean() < 0.45
-    quiet = [play(make_policy("mixed", ActionSpec("discrete", 9), Straight(np.int64(1))), k) for k in range(30)]
+    quiet = [
+        play(make_policy("mixed", ActionSpec("discrete", 9), Straight(np.int64(1))), k) for k in range(30)
+    ]
     kept = np.array([(acts == 1).mean() for acts in quiet])
     assert kept.min() > 0.2 and kept.max() < 1.0
 
@@ -281,7 +310,7 @@ def test_a_simulator_is_a_gymnasium_environment() -> None:
 @given(st.lists(st.floats(-5, 5, width=32), min_size=2, max_size=2), st.integers(0, 2**32 - 1))
 def test_actions_come_back_through_a_simulators_own_range(ends: list[float], seed: int) -> None:
     low, high = min(ends), max(ends) + np.float32(0.1)
-    space = spaces.Box(np.float32([low, -1]), np.float32([high, 1]))
+    space = spaces.Box(np.array([low, -1], np.float32), np.array([high, 1], np.float32))
     act = np.random.default_rng(seed).uniform(-1, 1, (5, 2)).astype(np.float32)
     own = np.stack([to_simulator(space)(row) for row in act])
     assert all(space.contains(row) for row in own)
@@ -291,7 +320,10 @@ def test_actions_come_back_through_a_simulators_own_range(ends: list[float], see
 
 def test_choices_start_from_zero_and_odd_spaces_are_refused() -> None:
     space = spaces.Discrete(3, start=5)
-    assert to_simulator(space)(np.int64(2)) == 7 and from_simulator(space)(np.array([5, 7])).tolist() == [0, 2]
+    assert to_simulator(space)(np.int64(2)) == 7 and from_simulator(space)(np.array([5, 7])).tolist() == [
+        0,
+        2,
+    ]
     for odd in (spaces.Box(-np.inf, np.inf, (2,)), spaces.MultiDiscrete([2, 2])):
         with pytest.raises(ValueError, match="wrap the simulator"):
             to_simulator(odd)
@@ -299,21 +331,25 @@ def test_choices_start_from_zero_and_odd_spaces_are_refused() -> None:
 
 def test_carracing_is_driven_by_steering_and_one_pedal() -> None:
     assert spec_of("CarRacing-v3") is SPEC and spec_of("Other-v0") is None
-    assert to_real(np.float32([-0.5, 0.25])).tolist() == [-0.5, 0.25, 0.0]
-    assert to_real(np.float32([2.0, -1.0])).tolist() == [1.0, 0.0, 1.0]
-    assert all(SPEC.action.space.contains(np.float32(act)) for act in SPEC.keys.values())
+    assert to_real(np.array([-0.5, 0.25], np.float32)).tolist() == [-0.5, 0.25, 0.0]
+    assert to_real(np.array([2.0, -1.0], np.float32)).tolist() == [1.0, 0.0, 1.0]
+    assert all(SPEC.action.space.contains(np.array(act, np.float32)) for act in SPEC.keys.values())
 
 
 def test_carracing_is_recorded_as_its_world_says() -> None:
     env = make_real("CarRacing-v3")
-    assert env.skip == SPEC.skip and env.metadata["render_fps"] == SPEC.fps and env.action_space == SPEC.action.space
+    assert (
+        env.skip == SPEC.skip
+        and env.metadata["render_fps"] == SPEC.fps
+        and env.action_space == SPEC.action.space
+    )
     stock = gym.make("CarRacing-v3")
     _, (seen, _) = env.reset(seed=1), stock.reset(seed=1)
     total = 0.0
     for _ in range(2):
         seen, rew, *_ = stock.step(np.array([0.3, 0.8, 0.0]))
         total += float(rew)
-    frame, rew, term, trunc, info = env.step(np.float32([0.3, 0.8]))
+    frame, rew, term, trunc, info = env.step(np.array([0.3, 0.8], np.float32))
     assert rew == pytest.approx(total) and info["real_frames"] == 2 and not (term or trunc)
     assert np.abs(frame.astype(float).mean((0, 1)) - seen.mean((0, 1))).max() < 2
     env.close()

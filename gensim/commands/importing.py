@@ -16,8 +16,8 @@ from gensim.episodes.logs import ImportConfig, import_logs
 class Import:
     """Import logs without a simulator: Minari data sets, or videos with a table of actions."""
 
-    source: Annotated[str, tyro.conf.Positional]
-    """A Minari data set (id or folder), a video beside its table (NAME.mp4, NAME.csv), or a folder of such."""
+    source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
+    """A Minari data set (id or folder), a video beside its table (A.mp4, A.csv), or a folder of such."""
     out: Path = Path("data")
     """Folder of the data set; one of the same kind is added to."""
     size: int = 64
@@ -27,7 +27,7 @@ class Import:
     fps: int | None = None
     """Logged steps for each second; by default what the log says, or 30."""
     env_id: str | None = None
-    """What the log is of; by default what the log says, or its name."""
+    """What the log is of; by default what the log says."""
     json: bool = False
     """Print one JSON object and no progress."""
 

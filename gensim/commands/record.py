@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import multiprocessing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -18,7 +19,7 @@ from gensim.episodes.record import Maker, RecordConfig, record
 class Record:
     """Record any Gymnasium simulator that can be seen; run again to go on."""
 
-    env_id: Annotated[str, tyro.conf.Positional]
+    env_id: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="ENV_ID")]
     """Gymnasium id of the simulator; "module:Name-v0" imports its module first."""
     frames: int = 100_000
     """Stop when the folder's episodes hold this many simulator frames, skipped ones included."""
@@ -69,12 +70,13 @@ def run(options: Record) -> dict[str, Any]:
 
 
 def _driver(folder: Path) -> Any:
-    """The agent of a recording process, which has one thread to itself."""
+    """The agent of a recording; a process beside others has one thread to itself."""
     import torch
 
     from gensim.agents import driver
 
-    torch.set_num_threads(1)
+    if multiprocessing.parent_process() is not None:
+        torch.set_num_threads(1)
     return driver(folder)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 from gymnasium import spaces
 
 SIZE_KEY = {"box": "dim", "discrete": "n"}
@@ -35,7 +36,7 @@ class ActionSpec:
             return spaces.Discrete(self.size)
         return spaces.Box(-1.0, 1.0, (self.size,), np.float32)
 
-    def encode(self, act: np.ndarray) -> np.ndarray:
+    def encode(self, act: npt.ArrayLike) -> np.ndarray:
         """Actions as a model takes them: box (..., k) as they are, choices (...) one-hot; float32."""
         if self.type == "box":
             return np.asarray(act, np.float32)

@@ -44,7 +44,7 @@ class ImportConfig:
     fps: int | None = None
     """Logged steps for each second; by default what the log says, or 30."""
     env_id: str | None = None
-    """What the log is of; by default what the log says, or its name."""
+    """What the log is of; by default what the log says."""
 
     def __post_init__(self) -> None:
         if self.size < 1 or self.skip < 1 or (self.fps or 1) < 1:
@@ -150,15 +150,16 @@ def _video_logs(config: ImportConfig) -> tuple[dict[str, Any], Iterable[Log]]:
     """The description of one or several videos with tables and their episodes."""
     path = Path(config.source)
     videos = _videos(path) if path.is_dir() else [path]
-    table = read_table(videos[0].with_suffix(".csv"))
-    spec = _spec(config, path.stem, video_fps(videos[0]), table.action)
+    actions = [read_table(video.with_suffix(".csv")).action for video in videos]
+    spec = _spec(config, "video", video_fps(videos[0]), max(actions, key=lambda action: action.size))
     return spec, [(_slug(video.stem), lambda video=video: _film(config, spec, video)) for video in videos]  # type: ignore[misc]
 
 
 def _film(config: ImportConfig, spec: dict[str, Any], video: Path) -> Episode:
     table = read_table(video.with_suffix(".csv"))
-    if table.action.type != spec["action"]["type"] or table.action.size not in spec["action"].values():
-        raise ValueError(f"{video.with_suffix('.csv')} has actions {table.action}, unlike {spec['action']}")
+    action, known = table.action, ActionSpec.from_dict(spec["action"])
+    if action.type != known.type or (action.type == "box" and action != known):
+        raise ValueError(f"{video.with_suffix('.csv')} has actions {action}, unlike {known}")
     t, frames = len(table.rew), read_video(video)
     head = list(islice((encode(resize(frame, config.size)) for frame in frames), t + 1))
     more = sum(1 for _ in frames)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from itertools import count
@@ -46,9 +46,9 @@ class Batch:
 class Sampler:
     """Draws windows from a data set held in memory as PNG; step after step, or any step at once.
 
-    A window is drawn by a frame, uniform over all frames, and the place in the window where it falls, so
-    that the frames at both ends of an episode come up no less than those in its middle. Besides, at least
-    15 % of the windows begin with an episode's first frame.
+    Windows are drawn uniformly from all that touch an episode and then moved to lie inside it, so that the
+    frames at both its ends come up no less than those in its middle. Besides, at least 15 % of the windows
+    begin with an episode's first frame.
 
     Arguments:
         dataset: the episodes; unreadable ones are skipped with a warning each.
@@ -82,13 +82,14 @@ class Sampler:
         self._tapes = [episode for _, episode in loaded if episode is not None]
         if not self._tapes:
             raise ValueError(f"{dataset.folder} has no {part} episode: record more, or change holdout")
-        self._ends = np.cumsum([len(tape) + 1 for tape in self._tapes])  # frames up to and with each episode
+        self._lengths = np.array([len(tape) + 1 for tape in self._tapes])  # frames of each episode
+        self._ends = np.cumsum(self._lengths + length - 1)  # windows that touch it or one before it
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
 
     @property
     def frames(self) -> int:
         """The number of frames that windows are drawn from."""
-        return int(self._ends[-1])
+        return int(self._lengths.sum())
 
     def batch(self, step: int) -> Batch:
         """The batch of a step >= 0: the same for equal data, seed and step, whatever was drawn before."""
@@ -97,7 +98,7 @@ class Sampler:
         names = [field.name for field in fields(Batch)]
         return Batch(**{name: np.stack([getattr(row, name) for row in rows]) for name in names})
 
-    def prefetch(self, start_step: int = 0) -> Iterator[Batch]:
+    def prefetch(self, start_step: int = 0) -> Generator[Batch, None, None]:
         """Batches from a step on, without end, each decoded in the background while the last is in use."""
         with ThreadPoolExecutor(1, thread_name_prefix="prefetch") as ahead:
             coming = ahead.submit(self.batch, start_step)
@@ -116,12 +117,11 @@ class Sampler:
     def _draw(self, step: int) -> tuple[np.ndarray, np.ndarray]:
         """Which episode each window comes from and where it starts, int64 (b,) each."""
         rng = np.random.Generator(np.random.Philox(key=[self.seed, step]))
-        frame = rng.integers(self._ends[-1], size=self.rows)
-        place = rng.integers(self.length, size=self.rows)
-        episode = np.searchsorted(self._ends, frame, side="right")
-        frames = np.diff(self._ends, prepend=0)[episode]
-        begin = frame - (self._ends[episode] - frames)  # the frame's index in its episode
-        start = np.clip(begin - place, 0, np.maximum(frames - self.length, 0))
+        ticket = rng.integers(self._ends[-1], size=self.rows)
+        episode = np.searchsorted(self._ends, ticket, side="right")
+        frames = self._lengths[episode]
+        begin = ticket - self._ends[episode] + frames  # its window begins at 1 - length .. frames - 1
+        start = np.clip(begin, 0, np.maximum(frames - self.length, 0))
         return episode, np.where(rng.random(self.rows) < START_SHARE, 0, start)
 
     def _read(self, path: object) -> Episode:

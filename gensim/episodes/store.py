@@ -230,7 +230,9 @@ def _array(data: bytes) -> np.ndarray:
 
 
 def _check(episode: Episode) -> None:
-    """ValueError unless the arrays of an episode agree with each other."""
+    """ValueError unless the parts of an episode agree with each other."""
+    if not isinstance(episode.meta, dict) or not isinstance(episode.meta.get("real_frames"), int):
+        raise ValueError("its provenance is an object that counts its real_frames")
     t = len(episode.rew)
     kinds = {"png": "u1", "offsets": "i8", "rew": "f4", "term": "?", "trunc": "?"}
     for name, kind in kinds.items():

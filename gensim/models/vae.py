@@ -57,7 +57,10 @@ class Decoder(nn.Module):
 
     def blocks(self, z: Tensor) -> Tensor:
         """The frames (n, 12, h / 2, w / 2) before each pixel's twelve channels become a block of two by two."""
-        x = self.inp(z.flatten(1))  # (n, width * side * side)
+        return self.grow(self.inp(z.flatten(1)))
+
+    def grow(self, x: Tensor) -> Tensor:
+        """The same from the first layer's output (n, width * side * side)."""
         x = F.relu(x.unflatten(-1, (self.width, self.side, self.side)))
         x = x.contiguous(memory_format=torch.channels_last)
         x = F.relu(self.widen(x))  # (n, widths[-1], side, side)
@@ -76,8 +79,12 @@ def blocks_to_bytes(x: Tensor) -> Tensor:
 
 def log_softmax_unimix(logits: Tensor, unimix: float) -> Tensor:
     """Log-probabilities of a softmax mixed with a share `unimix` of the uniform law (Hafner et al., 2023)."""
-    probs = logits.float().softmax(-1)
-    return ((1 - unimix) * probs + unimix / logits.shape[-1]).log()
+    return softmax_unimix(logits, unimix).log()
+
+
+def softmax_unimix(logits: Tensor, unimix: float) -> Tensor:
+    """The same law's probabilities, float32."""
+    return (1 - unimix) * logits.float().softmax(-1) + unimix / logits.shape[-1]
 
 
 def sample_straight_through(log_p: Tensor, generator: torch.Generator | None = None) -> Tensor:

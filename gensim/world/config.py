@@ -54,6 +54,8 @@ class FitConfig:
     """Windows in a step."""
     length: int = 48
     """Frames in a window."""
+    decoded: int = 16
+    """Frames of a window that the decoder is trained on; neighbours look alike."""
     lr: float = 6e-4
     """Learning rate of Adam."""
     warmup: int = 100

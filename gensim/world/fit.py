@@ -49,7 +49,7 @@ class Fit:
         generator.manual_seed(int(fold(np.array([self.config.seed], np.uint64), self.step)[0]) >> 1)
         for group in self.optimiser.param_groups:
             group["lr"] = self.config.lr * min(1.0, (self.step + 1) / self.config.warmup)
-        parts = self.net(self.fabric.to_device(batch), self.config.free_nats, generator)
+        parts = self.net(self.fabric.to_device(batch), self.config.free_nats, self.config.decoded, generator)
         self.fabric.backward(total(parts, self.config))
         self.fabric.clip_gradients(self.net, self.optimiser, max_norm=self.config.clip, error_if_nonfinite=True)
         self.optimiser.step()

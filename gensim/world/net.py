@@ -27,22 +27,28 @@ class Net(nn.Module):
         self.termination = TerminationHead(c.hidden + c.groups * c.classes, c.head)
         self.disagreement = DisagreementHead(c.hidden, c.groups * c.classes)
 
-    def forward(self, batch: dict[str, Tensor], free_nats: float, generator: torch.Generator) -> dict[str, Tensor]:
-        """The parts of the loss on a batch of windows, each a mean over valid frames; see `Sampler.batch`."""
+    def forward(
+        self, batch: dict[str, Tensor], free_nats: float, decoded: int, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        """The parts of the loss on a batch of windows, each a mean over valid frames; see `Sampler.batch`.
+
+        Of each window `decoded` frames, drawn anew, are drawn again: neighbours look alike.
+        """
         c, valid = self.config, batch["valid"].float()  # (b, t)
         b, t = valid.shape
         x = batch["frames"].flatten(0, 1).permute(0, 3, 1, 2).float() / 127.5 - 1  # (b t, 3, h, w)
         x = x.contiguous(memory_format=torch.channels_last)
         log_q = log_softmax_unimix(self.encoder(x), c.unimix)  # (b t, groups, classes)
         z = sample_straight_through(log_q, generator)
-        rec = ((self.decoder(z).float() - x) ** 2).sum((1, 2, 3)).unflatten(0, (b, t)) / 4  # 0..1 units
+        some = self._some(valid, decoded, generator)  # (m,)
+        rec = ((self.decoder(z[some]).float() - x[some]) ** 2).sum((1, 2, 3)) / 4  # (m,) 0..1 units
         log_q, z = log_q.unflatten(0, (b, t)), z.unflatten(0, (b, t))
         h = self.dynamics.unroll(z, batch["act"], batch["first"][:, 0])  # (b, t, hidden)
         log_p = log_softmax_unimix(self.dynamics.prior(h, self._masks(b, h, generator)), c.unimix)
         later = valid.clone()
         later[:, 0] = 0  # nothing has led to a window's first frame
         return {
-            "rec": _mean(rec, valid),
+            "rec": _mean(rec, valid.flatten()[some]),
             "dyn": _mean(_kl(log_q.detach(), log_p).clamp_min(free_nats), valid),
             "rep": _mean(_kl(log_q, log_p.detach()).clamp_min(free_nats), valid),
             **self._judgements(h, z, batch, later, generator),
@@ -58,6 +64,12 @@ class Net(nn.Module):
         share = share[..., None].expand(-1, -1, h.shape[1]).flatten(1).float()  # (heads, b t)
         far = self.disagreement.loss(h.detach().flatten(0, 1), z.detach().flatten(0, 1).flatten(1), share)
         return {"rew": _mean(rew, later), "term": _mean(term, later), "far": _mean(far.view_as(later), later)}
+
+    def _some(self, valid: Tensor, decoded: int, generator: torch.Generator) -> Tensor:
+        b, t = valid.shape
+        order = torch.rand((b, t), generator=generator, device=valid.device) + (1 - valid)  # invalid ones last
+        rows = torch.arange(b, device=valid.device)[:, None] * t
+        return (order.argsort(1)[:, :decoded] + rows).flatten()  # (b decoded,)
 
     def _masks(self, b: int, h: Tensor, generator: torch.Generator) -> Tensor:
         keep = 1 - self.config.dropout

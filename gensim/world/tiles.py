@@ -14,20 +14,20 @@ from torch import Tensor
 TILE = 16
 
 
-def map_tiles(f: Callable[..., Sequence[Tensor]], *rows: Tensor) -> list[Tensor]:
-    """Applies f to tiles of TILE rows, the last one padded, and joins what it returns.
+def map_tiles(f: Callable[..., Sequence[Tensor]], *rows: Tensor, size: int = TILE) -> list[Tensor]:
+    """Applies f to tiles of `size` rows, the last one padded, and joins what it returns.
 
-    f maps tensors (TILE, ...) to tensors (TILE, ...). Results do not depend on the number of rows.
+    f maps tensors (size, ...) to tensors (size, ...). Results do not depend on the number of rows.
     """
     n = len(rows[0])
-    padded = [_pad(x, -n % TILE) for x in rows]
-    tiles = [[x[i : i + TILE] for x in padded] for i in range(0, n, TILE)]
-    with one_thread(), torch.inference_mode():
+    padded = [_pad(x, -n % size) for x in rows]
+    tiles = [[x[i : i + size] for x in padded] for i in range(0, n, size)]
+    with one_thread(), torch.no_grad():
         if len(tiles) == 1:
             results = [f(*tiles[0])]
         else:
             results = list(_pool(os.getpid()).map(lambda tile: _on_one_thread(f, tile), tiles))
-        return [torch.cat(parts)[:n].clone() for parts in zip(*results)]
+        return [torch.cat(parts)[:n] if len(parts) > 1 else parts[0][:n].clone() for parts in zip(*results)]
 
 
 @contextmanager
@@ -47,7 +47,7 @@ def one_thread() -> Iterator[None]:
 def _on_one_thread(f: Callable[..., Sequence[Tensor]], tile: Sequence[Tensor]) -> Sequence[Tensor]:
     if torch.get_num_threads() != 1:
         torch.set_num_threads(1)
-    with torch.inference_mode():
+    with torch.no_grad():
         return f(*tile)
 
 

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gensim.core.devices import compute_dtype
 from gensim.core.files import atomic_path, load_tensors, read_json, save_tensors, sha256, write_json
 from gensim.core.seeds import Stream, uniform
-from gensim.models.vae import blocks_to_bytes, log_softmax_unimix
+from gensim.models.vae import blocks_to_bytes, softmax_unimix
 from gensim.world.config import NetConfig
+from gensim.world.fast import Fast
 from gensim.world.net import Net
 from gensim.world.starts import Starts
 from gensim.world.state import State, Step
@@ -25,6 +25,7 @@ from gensim.world.tiles import map_tiles
 from gensim.world.trust import Trust
 
 FORMAT = 1
+FRAMES = 4  # frames of a tile: convolutions gain nothing from more, a single row pays for each
 Edit = Callable[[str, Tensor], Tensor]
 Proposal = Callable[[Tensor], Tensor]
 
@@ -39,7 +40,7 @@ class World:
     def __init__(self, net: Net, spec: dict[str, Any], trust: Trust, starts: Starts, digest: str = "") -> None:
         self.spec, self.trust, self.starts, self.hash = spec, trust, starts, digest
         self.config, self.net = net.config, net.eval()
-        self.fast = _compiled(net)
+        self.fast = Fast(net)
         self.action_dim = net.config.actions
         self.latent_dim = net.config.hidden + net.config.groups * net.config.classes
         self.folder: Path | None = None
@@ -143,13 +144,14 @@ class World:
         ends = uniform(state.keys(), Stream.TERM, state.step.numpy(), 1)
 
         def tile(h: Tensor, z: Tensor, act: Tensor, mask: Tensor, t: Tensor, u: Tensor, end: Tensor) -> list[Tensor]:
-            h = self._memory(h, z, act, edit)
-            logits = self.fast.dynamics.prior(h, mask)
-            log_p = log_softmax_unimix(edit("prior", logits) if edit else logits, self.config.unimix)
-            log_q = (log_p / t[:, None, None]).log_softmax(-1)
-            log_q = proposal(log_q) if proposal else log_q
-            z = _invert(log_q, u)
-            return [h, z, _log_prob(log_p, z), _log_prob(log_q, z), *self._judge(h, z, end)]
+            h = self.fast.memory(h, z, act)
+            h = edit("h", h) if edit else h
+            logits, unusual, judges = self.fast.read(h, mask)
+            p = softmax_unimix(edit("prior", logits) if edit else logits, self.config.unimix)
+            q = _heated(p, t)
+            q = proposal((q / q.sum(-1, keepdim=True)).log()).exp() if proposal else q
+            z = _invert(q, u)
+            return [h, z, _log_prob(p, z), _log_prob(q, z), *self._judge(judges, z, end), unusual]
 
         parts = map_tiles(
             tile, state.h, state.z, _rows(act), state.mask, state.temperature, _rows(draws), _rows(ends)[:, 0]
@@ -162,9 +164,10 @@ class World:
         ends = uniform(state.keys(), Stream.TERM, state.step.numpy(), 1)
 
         def tile(h: Tensor, z0: Tensor, z: Tensor, act: Tensor, mask: Tensor, end: Tensor) -> list[Tensor]:
-            h = self._memory(h, z0, act, None)
-            log_p = log_softmax_unimix(self.fast.dynamics.prior(h, mask), self.config.unimix)
-            return [h, z, _log_prob(log_p, z), _log_prob(log_p, z), *self._judge(h, z, end)]
+            h = self.fast.memory(h, z0, act)
+            logits, unusual, judges = self.fast.read(h, mask)
+            log_p = _log_prob(softmax_unimix(logits, self.config.unimix), z)
+            return [h, z, log_p, log_p, *self._judge(judges, z, end), unusual]
 
         parts = map_tiles(tile, state.h, state.z, z, _rows(act), state.mask, _rows(ends)[:, 0])
         new, step = self._moved(state, parts, torch.zeros_like(state.age))
@@ -175,9 +178,9 @@ class World:
         """Frames (n, h, w, 3) uint8 of the latents alone."""
 
         def tile(z: Tensor) -> list[Tensor]:
-            return [blocks_to_bytes(self.fast.decoder.blocks(self._one_hot(z)))]
+            return [blocks_to_bytes(self.fast.paint(z))]
 
-        return map_tiles(tile, state.z)[0].numpy()
+        return map_tiles(tile, state.z, size=FRAMES)[0].numpy()
 
     def latent(self, state: State) -> np.ndarray:
         """The state as one vector (n, latent_dim) float32: the memory, then the one-hot latent."""
@@ -186,17 +189,11 @@ class World:
 
     # ---------------------------------------------------------------- parts of a step
 
-    def _memory(self, h: Tensor, z: Tensor, act: Tensor, edit: Edit | None) -> Tensor:
-        h = self.fast.dynamics.cell(self.fast.dynamics.inputs_of(z, act), h)
-        return edit("h", h) if edit else h
-
-    def _judge(self, h: Tensor, z: Tensor, end: Tensor) -> list[Tensor]:
-        x = torch.cat([h.to(self.dtype), self._one_hot(z).flatten(1)], 1)
-        rew = self.fast.reward.mean(self.fast.reward(x))
-        log_odds = self.fast.termination.log_odds(self.fast.termination(x))
-        term = end < log_odds.sigmoid().double()
-        return [rew, term, torch.where(term, F.logsigmoid(log_odds), F.logsigmoid(-log_odds)).double(),
-                log_odds.sigmoid(), self.fast.disagreement.score(h)]
+    def _judge(self, judges: Tensor, z: Tensor, end: Tensor) -> list[Tensor]:
+        rew, odds = self.fast.judge(judges, z)
+        prob = odds.sigmoid()
+        term = end < prob.double()
+        return [rew, term, F.logsigmoid(torch.where(term, odds, -odds)).double(), prob]
 
     def _moved(self, state: State, parts: list[Tensor], age: Tensor) -> tuple[State, Step]:
         h, z, log_p, log_q, rew, term, log_end, term_prob, unusual = parts
@@ -216,12 +213,12 @@ class World:
         draws = uniform(state.keys(), Stream.POSTERIOR, state.step.numpy(), self.config.groups)
 
         def tile(x: Tensor, u: Tensor) -> list[Tensor]:
-            x = (x.permute(0, 3, 1, 2).float() / 127.5 - 1).to(self.dtype, memory_format=torch.channels_last)
-            log_q = log_softmax_unimix(self.fast.encoder(x), self.config.unimix)
-            z = _invert(log_q, u)
-            return [z, _log_prob(log_q, z)]
+            x = (x.permute(0, 3, 1, 2).float() / 127.5 - 1).to(self.dtype).contiguous(memory_format=torch.channels_last)
+            q = softmax_unimix(self.fast.encoder(x), self.config.unimix)
+            z = _invert(q, u)
+            return [z, _log_prob(q, z)]
 
-        z, log_q = map_tiles(tile, torch.from_numpy(frames), _rows(draws))
+        z, log_q = map_tiles(tile, torch.from_numpy(frames), _rows(draws), size=FRAMES)
         return z, log_q
 
     def _opened(self, seeds: np.ndarray, h: Tensor, z: Tensor, dropout: bool) -> State:
@@ -238,30 +235,27 @@ class World:
         keep = 1 - self.config.dropout
         return torch.from_numpy((draws < keep) / keep).float()
 
-    def _one_hot(self, z: Tensor) -> Tensor:
-        return F.one_hot(z, self.config.classes).to(self.dtype)  # (n, groups, classes)
-
     @property
     def dtype(self) -> torch.dtype:
         """The type that steps are computed in."""
-        return self.fast.dynamics.embed.dtype
+        return self.fast.dtype
 
 
-def _compiled(net: Net) -> Net:
-    fast = Net(net.config)
-    fast.load_state_dict(net.state_dict())
-    fast = fast.to(compute_dtype()).to(memory_format=torch.channels_last)
-    return fast.eval().requires_grad_(False)
+def _heated(p: Tensor, t: Tensor) -> Tensor:
+    """Weights (n, groups, classes) of the law p at temperatures t (n,); at 1 they are p itself, bit for bit."""
+    return p if bool((t == 1).all()) else p.pow(1 / t[:, None, None])
 
 
-def _invert(log_q: Tensor, u: Tensor) -> Tensor:
-    """Indices (n, groups) by inverting the cumulative law at u (n, groups): nearby laws give equal draws."""
-    cdf = log_q.double().exp().cumsum(-1)
-    return (u[..., None] * cdf[..., -1:] > cdf).sum(-1).clamp_max(log_q.shape[-1] - 1)
+def _invert(q: Tensor, u: Tensor) -> Tensor:
+    """Indices (n, groups) by inverting the cumulative weights at u (n, groups): nearby laws give equal draws."""
+    cdf = q.cumsum(-1, dtype=torch.float64)
+    return (u[..., None] * cdf[..., -1:] > cdf).sum(-1).clamp_max(q.shape[-1] - 1)
 
 
-def _log_prob(log_p: Tensor, z: Tensor) -> Tensor:
-    return log_p.double().gather(-1, z[..., None])[..., 0].sum(-1)
+def _log_prob(q: Tensor, z: Tensor) -> Tensor:
+    """Log-probability (n,) float64 of indices z under weights q (n, groups, classes)."""
+    share = q.gather(-1, z[..., None])[..., 0].double() / q.sum(-1, dtype=torch.float64)
+    return share.log().sum(-1)
 
 
 def _rows(x: np.ndarray) -> Tensor:

@@ -1,0 +1,156 @@
+"""Frames a second sampled from Minari's lossless mode and from gensim's episodes, side by side; writes JSON.
+
+Both hold the same recorded episodes and give windows of consecutive frames in random order. Minari is read
+in three ways: whole episodes through its interface of which one window is kept, whole episodes of which
+every frame counts, and windows sliced out of its HDF5 file past its interface.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tyro
+
+from gensim.core.files import write_json
+from gensim.episodes.logs import to_minari
+from gensim.episodes.sample import Sampler
+from gensim.episodes.store import Dataset
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Compare sampling from Minari and from gensim."""
+
+    data: Path = Path("data/r0")
+    """Folder of recorded episodes."""
+    episodes: int = 40
+    """So many of them are used."""
+    length: int = 32
+    """Frames in a window."""
+    batch: int = 16
+    """Windows in a batch."""
+    batches: int = 8
+    """Batches timed in each turn."""
+    turns: int = 5
+    """Turns that each way takes, one after another; the median counts."""
+    seed: int = 0
+    """Of the draws."""
+    out: Path = Path("results/minari.json")
+    """Where the result goes."""
+
+
+def main(bench: Bench) -> None:
+    """Builds both stores in a temporary folder, times them and writes the result."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["MINARI_DATASETS_PATH"] = str(Path(folder) / "minari")
+        ours = excerpt(bench, Path(folder) / "ours")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            theirs = to_minari(ours, "bench/lossless-v0")
+        rates = race(bench, ways(bench, ours, theirs))
+        frames = sum(header.length + 1 for header in ours.episodes)
+        sizes = {
+            "gensim": bytes_of(ours.folder) / frames,
+            "minari": bytes_of(Path(theirs.storage.data_path)) / frames,
+        }
+    write_json(bench.out, report(bench, rates, sizes, frames))
+    print(f"{bench.out}: {rates}")
+
+
+def excerpt(bench: Bench, folder: Path) -> Dataset:
+    """The first episodes of a data set as one of their own."""
+    source = Dataset(bench.data)
+    folder.mkdir()
+    for path in [source.folder / "data.json", *source.paths()[: bench.episodes]]:
+        shutil.copy(path, folder)
+    return Dataset(folder)
+
+
+def ways(bench: Bench, ours: Dataset, theirs: Any) -> dict[str, Callable[[int], int]]:
+    """Ways of sampling: each takes a step and returns the number of frames that it gave."""
+    import h5py
+
+    sampler = Sampler(ours, bench.length, bench.batch, bench.seed, holdout=0.0, threads=1)
+    lengths = [header.length + 1 for header in ours.episodes]
+    file = h5py.File(Path(theirs.storage.data_path) / "main_data.hdf5", "r")
+
+    def draws(step: int) -> list[tuple[int, int]]:
+        rng = np.random.default_rng([bench.seed, step])
+        episodes = rng.integers(len(lengths), size=bench.batch)
+        return [(int(e), int(rng.integers(max(1, lengths[e] - bench.length + 1)))) for e in episodes]
+
+    def windows(step: int) -> int:
+        batch = sampler.batch(step)
+        return int(batch.valid.sum())
+
+    def interface(step: int) -> int:
+        return stacked([theirs[e].observations[s : s + bench.length] for e, s in draws(step)])
+
+    def whole(step: int) -> int:
+        return stacked([theirs[e].observations for e, _ in draws(step)[:4]])
+
+    def sliced(step: int) -> int:
+        names = [(f"episode_{e}", s) for e, s in draws(step)]
+        return stacked([file[name]["observations"][s : s + bench.length] for name, s in names])
+
+    return {
+        "gensim windows": windows,
+        "minari windows": interface,
+        "minari whole episodes": whole,
+        "minari file, sliced": sliced,
+    }
+
+
+def stacked(parts: list[np.ndarray]) -> int:
+    """The frames of a batch, put side by side as training needs them."""
+    return len(np.concatenate(parts))
+
+
+def race(bench: Bench, entrants: dict[str, Callable[[int], int]]) -> dict[str, float]:
+    """Median frames a second over turns that every way takes one after another, one thread each."""
+    turns: dict[str, list[float]] = {name: [] for name in entrants}
+    for turn in range(bench.turns + 1):
+        for name, sample in entrants.items():
+            began = time.perf_counter()
+            frames = sum(sample(turn * bench.batches + i) for i in range(bench.batches))
+            turns[name].append(frames / (time.perf_counter() - began))
+    return {
+        name: round(statistics.median(rates[1:]), 1) for name, rates in turns.items()
+    }  # the first warms up
+
+
+def bytes_of(folder: Path) -> float:
+    """The sum of a folder's files."""
+    return float(sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()))
+
+
+def report(bench: Bench, rates: dict[str, float], sizes: dict[str, float], frames: int) -> dict[str, Any]:
+    """The result, with what is needed to make it again."""
+    names = ("gensim-worlds", "minari", "h5py", "opencv-python", "numpy")
+    return {
+        "what": "frames sampled a second, one thread, median of turns",
+        "frames_per_second": rates,
+        "bytes_per_frame": {name: round(size, 1) for name, size in sizes.items()},
+        "frames": frames,
+        "seed": bench.seed,
+        "command": " ".join(["python", *sys.argv]),
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in names}},
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}",
+    }
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Bench))

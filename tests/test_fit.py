@@ -1,0 +1,138 @@
+"""Fitting: what leads to what is learned as recorded, and a kill changes nothing."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gensim.core.files import load_tensors, sha256
+from gensim.episodes import Dataset, Episode, read_episode, write_episode
+from gensim.world import FitConfig, World
+from gensim.world.fit import CHECKPOINT, fit
+from gensim.world.furnish import follow
+
+SPEC = {"env_id": "Slider-v0", "env_kwargs": {}, "size": 32, "skip": 1, "fps": 10, "action": {"type": "box", "dim": 1}}
+
+
+def slide(seed: int) -> Episode:
+    """A bar that actions push sideways; the reward is the push itself, and the edge ends the episode."""
+    rng = np.random.default_rng(seed)
+    x, frames, act, rew, term = 14.0, [], [], [], []
+    frames.append(draw(x))
+    while len(act) < 40 and not (term and term[-1]):
+        a = float(rng.choice([-1.0, -0.5, 0.5, 1.0]))
+        x += 4 * a
+        act.append([a])
+        rew.append(a)
+        term.append(not 0 <= x <= 28)
+        frames.append(draw(x))
+    trunc = [False] * (len(act) - 1) + [not term[-1]]
+    return Episode.pack(frames, act, rew, term, trunc, SPEC | {"seed": seed, "real_frames": len(act), "policy": "random"})
+
+
+def draw(x: float) -> np.ndarray:
+    frame = np.full((32, 32, 3), 40, np.uint8)
+    left = int(np.clip(x, -3, 31))
+    frame[8:24, max(left, 0) : left + 4] = (250, 120, 30)
+    return frame
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("slider")
+    Dataset.create(folder, SPEC)
+    for seed in range(120):
+        write_episode(folder, slide(seed), f"{seed:04d}")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def fitted(data, tmp_path_factory) -> World:
+    config = FitConfig(data, tmp_path_factory.mktemp("world"), steps=420, batch=8, length=12, decoded=6, hidden=64, lr=1e-3)
+    return fit(config, quiet=True)
+
+
+def test_reward_and_end_arrive_with_their_own_step(data, fitted):
+    """Off by one against the action, or without the fatal step, these figures fall apart."""
+    tapes = [slide(seed) for seed in range(1000, 1016)]
+    state = fitted.first(np.stack([t.frame(0) for t in tapes]), np.arange(16, dtype=np.uint64))
+    now, before, said, ends, deaths = [], [], [], [], []
+    for t in range(40):
+        live = [i for i, tape in enumerate(tapes) if t < len(tape.act)]
+        act = np.stack([tape.act[min(t, len(tape.act) - 1)] for tape in tapes])
+        frames = np.stack([tape.frame(min(t + 1, len(tape.act))) for tape in tapes])
+        state, step = fitted.observe(state, act, frames)
+        now += [tapes[i].rew[t] for i in live if t]
+        before += [tapes[i].rew[t - 1] for i in live if t]
+        said += [step.rew[i] for i in live if t]
+        ends += [step.term_prob[i] for i in live]
+        deaths += [tapes[i].term[t] for i in live]
+    ends, deaths = np.array(ends), np.array(deaths)
+    assert np.corrcoef(said, now)[0, 1] > 0.8 > 0.5 > np.corrcoef(said, before)[0, 1]
+    assert deaths.sum() >= 4 and (ends[deaths] > 0.3).mean() > 0.7  # the rare class is heard
+    assert ends[~deaths].mean() < 0.1
+
+
+def test_a_fitted_world_brings_starts_with_provenance_and_trust(data, fitted):
+    again = World.load(fitted.folder)
+    assert len(again.starts.real) == 120 and len(again.starts.mid) == 120
+    assert again.spec["real_frames"] == Dataset(data).meter()["real_frames"] == sum(len(slide(s).act) for s in range(120))
+    index = 120 + 7
+    origin = again.starts.provenance(index)
+    tape = slide(origin["seed"])
+    np.testing.assert_allclose(origin["actions"], tape.act[: len(origin["actions"])])
+    state = follow(again, [tape], len(origin["actions"]))[-1][0]  # filtered from the start it names
+    start = again.start(np.zeros(1, np.uint64), index)
+    assert np.corrcoef(state.h[0], start.h[0])[0, 1] > 0.9
+    assert np.isfinite(again.trust.table).all() and (np.diff(again.trust.table, axis=1) >= 0).all()
+
+
+def test_dreams_of_real_starts_look_like_first_frames(fitted):
+    frames = fitted.decode(fitted.start(np.arange(20, dtype=np.uint64))).astype(int)
+    assert np.abs(frames - draw(14.0)).mean() < 12
+
+
+RUN = """
+import sys
+from pathlib import Path
+from gensim.world import FitConfig
+from gensim.world.fit import fit
+fit(FitConfig(Path(sys.argv[1]), Path(sys.argv[2]), steps=12, batch=2, length=6, decoded=3, hidden=32, save_every=0), quiet=True)
+"""
+
+
+def test_a_killed_fit_goes_on_bit_for_bit(data, tmp_path):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    subprocess.run([sys.executable, "-c", RUN, data, whole], check=True)
+    process = subprocess.Popen([sys.executable, "-c", RUN, data, killed])
+    while not (killed / CHECKPOINT).exists():
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    step = int(load_tensors(killed / CHECKPOINT)[1]["step"])
+    assert 1 <= step
+    subprocess.run([sys.executable, "-c", RUN, data, killed], check=True)
+    assert sha256(whole / "world.safetensors") == sha256(killed / "world.safetensors")
+    assert sha256(whole / "starts.npz") == sha256(killed / "starts.npz")
+
+
+def test_another_fits_checkpoint_is_not_gone_on_with(data, tmp_path):
+    config = FitConfig(data, tmp_path, steps=1, batch=2, length=6, hidden=32)
+    fit(config, quiet=True)
+    with pytest.raises(ValueError, match="other settings"):
+        fit(FitConfig(data, tmp_path, steps=2, batch=2, length=6, hidden=32, lr=1.0), quiet=True)
+    longer = fit(FitConfig(data, tmp_path, steps=2, batch=2, length=6, hidden=32), quiet=True)
+    assert longer.spec["fit_steps"] == 2
+
+
+def test_held_out_episodes_exist(data):
+    from gensim.episodes.sample import Sampler
+
+    sampler = Sampler(Dataset(data), 12, 2, 0, 0.05)
+    assert 1 <= len(sampler.heldout) <= 20
+    assert len(read_episode(sampler.heldout[0].path).act) > 1
