@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from functools import lru_cache
 from pathlib import Path
@@ -16,7 +16,7 @@ from gymnasium.error import ResetNeeded
 from gensim.core.seeds import Stream, fold, uniform
 from gensim.envs.controls import Controls
 from gensim.envs.options import Options
-from gensim.envs.registry import folder_of
+from gensim.envs.registry import anchored, folder_of
 from gensim.envs.rollout import Rollout
 from gensim.envs.spec import spec_of
 from gensim.episodes.actions import ActionSpec
@@ -104,8 +104,8 @@ class Dream:
     def __init__(self, config: DreamConfig, rows: int) -> None:
         if rows < 1:
             raise ValueError(f"{rows} environments: give 1 or more")
-        self.config, self.rows = config, rows
-        self.world = load_world(folder_of(config.world))
+        self.config, self.rows = replace(config, world=anchored(config.world)), rows
+        self.world = load_world(folder_of(self.config.world))
         card, known = self.world.spec, spec_of(self.world.spec.get("env_id", ""))
         self.size, self.fps = int(card["size"]), max(1, round(card.get("fps", 30)))
         self.controls = Controls(ActionSpec.from_dict(card["action"]), known.keys if known else {})
@@ -142,6 +142,8 @@ class Dream:
         begins one at entropy + i if it has none.
         """
         wish = Options.parse(options)
+        if isinstance(wish.start, np.ndarray) and len(wish.start) != self.rows:
+            raise ValueError(f"start has {len(wish.start)} indices: give one, or one for each of {self.rows} rows")
         seeds, given = _seeds(seed, self.rows)
         if self.rollout is None:
             if mask is not None and not mask.all():

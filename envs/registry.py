@@ -45,6 +45,12 @@ def folder_of(world: str | Path | None) -> Path:
     return known[name]
 
 
+def anchored(world: str | Path | None) -> str:
+    """The same world by an absolute path, or by its shipped name, so that it is found from any directory."""
+    folder = folder_of(world)
+    return str(world) if str(world).startswith(SHIPPED) else str(folder.resolve())
+
+
 def _register(id_: str, kwargs: dict[str, str], threshold: float | None) -> None:
     if id_ not in gym.registry:
         gym.register(id_, ENTRY_POINT, threshold, kwargs=kwargs, vector_entry_point=VECTOR_ENTRY_POINT)

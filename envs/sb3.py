@@ -29,11 +29,11 @@ class DreamVecEnv(VecEnv):
     """
 
     def __init__(self, env: DreamVectorEnv, repeat: int = 1) -> None:
-        if not isinstance(env.unwrapped, DreamVectorEnv):
-            raise ValueError(f'{env} is no dream: give gym.make_vec("gensim/...", num_envs=N)')
+        if not isinstance(env, DreamVectorEnv):
+            raise ValueError(f'{env} is no bare dream: give gym.make_vec("gensim/...", num_envs=N)')
         if repeat < 1:
             raise ValueError(f"repeat={repeat}: give the steps of a decision, 1 or more")
-        self.env, self.repeat = env.unwrapped, repeat
+        self.env, self.repeat = env, repeat
         self.dream = self.env.dream
         super().__init__(self.env.num_envs, self.env.single_observation_space, self.env.single_action_space)
         self.lengths = np.zeros(self.num_envs, np.int64)  # decisions of each episode

@@ -333,6 +333,16 @@ def test_copies_in_mid_episode(case: Case, copied: Any) -> None:
     assert same((env.reset(), play_on(env, acts)), (other.reset(), play_on(other, acts)))
 
 
+def test_pickles_are_found_from_any_directory(box: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = Path(box.world)
+    monkeypatch.chdir(folder.parent)
+    env = gym.make(box.id, world=folder.name)
+    obs, _ = env.reset(seed=0)
+    kept = pickle.dumps(env.unwrapped)
+    monkeypatch.chdir("/")
+    assert same(pickle.loads(kept).reset(seed=0)[0], obs)
+
+
 def test_pickles_are_small(case: Case) -> None:
     env = case.make()
     env.reset(seed=0)

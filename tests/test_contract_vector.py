@@ -207,6 +207,8 @@ def test_masked_resets(tiny: Case) -> None:
     assert same(obs[3], single.reset(seed=53, options={"start": 3})[0])
     act = sampled(env, 1)[0]
     assert same(env.step(act)[0][3], single.step(act[3])[0])
+    with pytest.raises(ValueError, match="start has 4"):
+        env.reset(options={"start": np.arange(4)})
     for bad in ([True] * 5, np.ones(4, bool), np.zeros(5, bool), np.ones(5, int)):
         with pytest.raises(ValueError, match="reset_mask"):
             env.reset(options={"reset_mask": bad})

@@ -16,7 +16,14 @@ from gensim.world import FitConfig, World
 from gensim.world.fit import CHECKPOINT, fit
 from gensim.world.furnish import follow
 
-SPEC = {"env_id": "Slider-v0", "env_kwargs": {}, "size": 32, "skip": 1, "fps": 10, "action": {"type": "box", "dim": 1}}
+SPEC = {
+    "env_id": "Slider-v0",
+    "env_kwargs": {},
+    "size": 32,
+    "skip": 1,
+    "fps": 10,
+    "action": {"type": "box", "dim": 1},
+}
 
 
 def slide(seed: int) -> Episode:
@@ -32,7 +39,9 @@ def slide(seed: int) -> Episode:
         term.append(not 0 <= x <= 28)
         frames.append(draw(x))
     trunc = [False] * (len(act) - 1) + [not term[-1]]
-    return Episode.pack(frames, act, rew, term, trunc, SPEC | {"seed": seed, "real_frames": len(act), "policy": "random"})
+    return Episode.pack(
+        frames, act, rew, term, trunc, SPEC | {"seed": seed, "real_frames": len(act), "policy": "random"}
+    )
 
 
 def draw(x: float) -> np.ndarray:
@@ -53,7 +62,9 @@ def data(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def fitted(data, tmp_path_factory) -> World:
-    config = FitConfig(data, tmp_path_factory.mktemp("world"), steps=420, batch=8, length=12, decoded=6, hidden=64, lr=1e-3)
+    config = FitConfig(
+        data, tmp_path_factory.mktemp("world"), steps=420, batch=8, length=12, decoded=6, hidden=64, lr=1e-3
+    )
     return fit(config, quiet=True)
 
 
@@ -81,7 +92,9 @@ def test_reward_and_end_arrive_with_their_own_step(data, fitted):
 def test_a_fitted_world_brings_starts_with_provenance_and_trust(data, fitted):
     again = World.load(fitted.folder)
     assert len(again.starts.real) == 120 and len(again.starts.mid) == 120
-    assert again.spec["real_frames"] == Dataset(data).meter()["real_frames"] == sum(len(slide(s).act) for s in range(120))
+    assert (
+        again.spec["real_frames"] == Dataset(data).meter()["real_frames"] == sum(len(slide(s).act) for s in range(120))
+    )
     index = 120 + 7
     origin = again.starts.provenance(index)
     tape = slide(origin["seed"])
@@ -102,7 +115,8 @@ import sys
 from pathlib import Path
 from gensim.world import FitConfig
 from gensim.world.fit import fit
-fit(FitConfig(Path(sys.argv[1]), Path(sys.argv[2]), steps=12, batch=2, length=6, decoded=3, hidden=32, save_every=0), quiet=True)
+sizes = dict(steps=12, batch=2, length=6, decoded=3, hidden=32, save_every=0)
+fit(FitConfig(Path(sys.argv[1]), Path(sys.argv[2]), **sizes), quiet=True)
 """
 
 
@@ -115,7 +129,7 @@ def test_a_killed_fit_goes_on_bit_for_bit(data, tmp_path):
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     step = int(load_tensors(killed / CHECKPOINT)[1]["step"])
-    assert 1 <= step
+    assert step >= 1
     subprocess.run([sys.executable, "-c", RUN, data, killed], check=True)
     assert sha256(whole / "world.safetensors") == sha256(killed / "world.safetensors")
     assert sha256(whole / "starts.npz") == sha256(killed / "starts.npz")

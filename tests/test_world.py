@@ -67,7 +67,7 @@ def test_weights_have_mean_one(world, temperature):
 
 def test_temperature_acts_on_the_logits(world):
     cold = world.start(np.arange(500, dtype=np.uint64), start=0, temperature=1e-3)
-    cold, step = world.imagine(cold, np.tile(acts(1), (500, 1)))
+    cold, _ = world.imagine(cold, np.tile(acts(1), (500, 1)))
     assert len(np.unique(cold.z.numpy(), axis=0)) == 1  # the mode, whatever the key
 
 
@@ -266,6 +266,8 @@ def test_weights_of_another_network_are_refused_though_their_hash_is_right(folde
     card = json.loads((folder / "world.json").read_text())
     theirs = json.loads((tmp_path / "other" / "world.json").read_text())
     shutil.copy(tmp_path / "other" / "world.safetensors", folder)
-    (folder / "world.json").write_text(json.dumps(card | {"files": theirs["files"] | {"starts.npz": card["files"]["starts.npz"]}}))
+    (folder / "world.json").write_text(
+        json.dumps(card | {"files": theirs["files"] | {"starts.npz": card["files"]["starts.npz"]}})
+    )
     with pytest.raises(ValueError, match="does not fit the network"):
         World.load(folder)

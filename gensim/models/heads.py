@@ -15,6 +15,8 @@ class RewardHead(nn.Module):
     Reference: Mastering Diverse Domains through World Models (Hafner et al., 2023), arXiv:2301.04104.
     """
 
+    bins: Tensor
+
     def __init__(self, inputs: int, hidden: int, bins: int = 65) -> None:
         super().__init__()
         self.inp, self.out = nn.Linear(inputs, hidden), nn.Linear(hidden, bins)
@@ -74,6 +76,8 @@ class DisagreementHead(nn.Module):
 
     Reference: Self-Supervised Exploration via Disagreement (Pathak et al., 2019), arXiv:1906.04161.
     """
+
+    projection: Tensor
 
     def __init__(self, inputs: int, latent: int, heads: int = 4, hidden: int = 64, out: int = 32) -> None:
         super().__init__()

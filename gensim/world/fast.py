@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gensim.core.devices import compute_dtype
@@ -28,10 +28,10 @@ class Fast:
         self.decoder = copy.decoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.dynamics, self.reward, self.termination = copy.dynamics, copy.reward, copy.termination
         self.disagreement = copy.disagreement
-        readers = [copy.dynamics.prior_in, copy.disagreement.inp]
-        judges = [copy.reward.inp, copy.termination.inp]
-        self.read_w = torch.cat([m.weight for m in readers] + [m.weight[:, : c.hidden] for m in judges])
-        self.read_b = torch.cat([m.bias for m in readers] + [m.bias for m in judges])
+        readers: list[nn.Linear] = [copy.dynamics.prior_in, copy.disagreement.inp]
+        judges: list[nn.Linear] = [copy.reward.inp, copy.termination.inp]
+        self.read_w = torch.cat([m.weight[:] for m in readers] + [m.weight[:, : c.hidden] for m in judges])
+        self.read_b = torch.cat([m.bias[:] for m in readers + judges])
         self.split = [m.weight.shape[0] for m in readers] + [sum(m.weight.shape[0] for m in judges)]
         self.judge_z = torch.cat([m.weight[:, c.hidden :] for m in judges]).T.contiguous()  # (latent, 2 head)
         self.paint_z = copy.decoder.inp.weight.T.contiguous()  # (latent, width side side)

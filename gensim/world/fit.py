@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,7 +37,7 @@ class Fit:
         if config.init is not None:
             net.load_state_dict(World.load(config.init).weights())
         self.average = {k: v.clone() for k, v in net.state_dict().items()}
-        net = net.to(memory_format=torch.channels_last)
+        net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         optimiser = torch.optim.Adam(net.parameters(), config.lr, eps=1e-8)
         self.net, self.optimiser = self.fabric.setup(net, optimiser)
 

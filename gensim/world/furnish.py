@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from gensim.core.seeds import Stream, uniform
 from gensim.episodes import Dataset, Episode, read_episode
+from gensim.episodes.store import Header
 from gensim.world.starts import Starts
 from gensim.world.state import State
 from gensim.world.trust import Trust
@@ -16,7 +18,7 @@ from gensim.world.world import World
 ROWS = 64
 
 
-def furnish(world: World, dataset: Dataset, heldout: list, mids: int = 256, seed: int = 0) -> World:
+def furnish(world: World, dataset: Dataset, heldout: Sequence[Header], mids: int = 256, seed: int = 0) -> World:
     """The world with starts from its own episodes and trust calibrated on held-out ones."""
     world.starts = gather_starts(world, dataset, mids, seed)
     world.trust = calibrate(world, [read_episode(header.path) for header in heldout], seed)
@@ -32,16 +34,25 @@ def gather_starts(world: World, dataset: Dataset, mids: int, seed: int) -> Start
     firsts = np.stack([e.frame(0) for e in episodes])
     keys = np.arange(len(episodes), dtype=np.uint64)
     real = world.first(firsts, keys).z.numpy().astype(np.uint8)
-    parts = [_mid_states(world, [episodes[i] for i in chosen[j : j + ROWS]], share[j : j + ROWS])
-             for j in range(0, len(chosen), ROWS)]
+    parts = [
+        _mid_states(world, [episodes[i] for i in chosen[j : j + ROWS]], share[j : j + ROWS])
+        for j in range(0, len(chosen), ROWS)
+    ]
     state = State.cat([p[0] for p in parts])
     lengths = np.concatenate([p[1] for p in parts])
     act = np.zeros((len(chosen), lengths.max(), world.action_dim), np.float32)
     for row, (i, n) in enumerate(zip(chosen, lengths)):
         act[row, :n] = action_rows(world, episodes[i])[:n]
     seeds = np.array([e.meta["seed"] for e in episodes], np.int64)
-    return Starts(real, seeds, state.z.numpy().astype(np.uint8), state.h.numpy().astype(np.float16),
-                  seeds[chosen], act, lengths)
+    return Starts(
+        real,
+        seeds,
+        state.z.numpy().astype(np.uint8),
+        state.h.numpy().astype(np.float16),
+        seeds[chosen],
+        act,
+        lengths,
+    )
 
 
 def follow(world: World, episodes: list[Episode], steps: int | None = None) -> list[tuple[State, np.ndarray]]:

@@ -42,8 +42,13 @@ class Starts:
         rng = np.random.default_rng(seed)
         z = lambda: rng.integers(0, config.classes, (n, config.groups)).astype(np.uint8)  # noqa: E731
         return cls(
-            z(), np.arange(n), z(), rng.normal(0, 0.5, (n, config.hidden)).astype(np.float16), np.arange(n),
-            np.zeros((n, 1, config.actions), np.float32), np.ones(n, np.int64),
+            z(),
+            np.arange(n),
+            z(),
+            rng.normal(0, 0.5, (n, config.hidden)).astype(np.float16),
+            np.arange(n),
+            np.zeros((n, 1, config.actions), np.float32),
+            np.ones(n, np.int64),
         )
 
     def __len__(self) -> int:
@@ -91,15 +96,24 @@ class Starts:
             with np.load(path, allow_pickle=False) as file:
                 starts = cls(**{name: file[name] for name in cls.__dataclass_fields__})
         except (OSError, KeyError, ValueError, zipfile.BadZipFile) as fault:
-            raise ValueError(f"{path} is damaged or no file of starts ({fault}); copy the world folder again") from fault
+            raise ValueError(
+                f"{path} is damaged or no file of starts ({fault}); copy the world folder again"
+            ) from fault
         starts.check(path, config)
         return starts
 
     def check(self, path: Path, config: NetConfig) -> None:
         """ValueError if shapes or ranges do not fit the network."""
         e, m = len(self.real), len(self.mid)
-        shapes = {"real": (e, config.groups), "real_seed": (e,), "mid": (m, config.groups), "mid_h": (m, config.hidden),
-                  "mid_seed": (m,), "mid_length": (m,), "mid_act": (m, self.mid_act.shape[1], config.actions)}
+        shapes = {
+            "real": (e, config.groups),
+            "real_seed": (e,),
+            "mid": (m, config.groups),
+            "mid_h": (m, config.hidden),
+            "mid_seed": (m,),
+            "mid_length": (m,),
+            "mid_act": (m, self.mid_act.shape[1], config.actions),
+        }
         wrong = [name for name, shape in shapes.items() if getattr(self, name).shape != shape]
         high = max(int(self.real.max(initial=0)), int(self.mid.max(initial=0)))
         if wrong or high >= config.classes or e == 0:

@@ -33,8 +33,8 @@ class State:
 
     def rows(self, index: Sequence[int] | np.ndarray | slice) -> State:
         """A copy of some rows."""
-        index = index if isinstance(index, slice) else torch.as_tensor(np.asarray(index))
-        return self._each(lambda x: x[index].clone())
+        at = index if isinstance(index, slice) else torch.as_tensor(np.asarray(index))
+        return self._each(lambda x: x[at].clone())
 
     def copy(self) -> State:
         """An independent copy of all rows."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -159,7 +158,10 @@ class World:
         return self._moved(state, parts, state.age + 1)
 
     def observe(self, state: State, act: np.ndarray, frames: np.ndarray) -> tuple[State, Step]:
-        """One real step: the frames (n, h, w, 3) uint8 that followed actions (n, k); `log_p` is their latents' prior."""
+        """One real step: the frames (n, h, w, 3) uint8 that followed actions (n, k).
+
+        `log_p` is the prior of their latents, `log_q` their posterior.
+        """
         z, log_post = self._encode(frames, replace(state, step=state.step + 1))
         ends = uniform(state.keys(), Stream.TERM, state.step.numpy(), 1)
 
@@ -197,11 +199,26 @@ class World:
 
     def _moved(self, state: State, parts: list[Tensor], age: Tensor) -> tuple[State, Step]:
         h, z, log_p, log_q, rew, term, log_end, term_prob, unusual = parts
-        new = State(h, z, state.mask.clone(), state.seed.clone(), state.step + 1, age,
-                    state.temperature.clone(), state.start.clone())
+        new = State(
+            h,
+            z,
+            state.mask.clone(),
+            state.seed.clone(),
+            state.step + 1,
+            age,
+            state.temperature.clone(),
+            state.start.clone(),
+        )
         trust = self.trust.rank(unusual.numpy(), age.numpy())
-        return new, Step(rew.numpy(), term.numpy(), (log_p + log_end).numpy(), (log_q + log_end).numpy(),
-                         trust, term_prob.numpy(), unusual.numpy())
+        return new, Step(
+            rew.numpy(),
+            term.numpy(),
+            (log_p + log_end).numpy(),
+            (log_q + log_end).numpy(),
+            trust,
+            term_prob.numpy(),
+            unusual.numpy(),
+        )
 
     def _encode(self, frames: np.ndarray, state: State) -> tuple[Tensor, Tensor]:
         size = self.config.size
@@ -224,8 +241,14 @@ class World:
     def _opened(self, seeds: np.ndarray, h: Tensor, z: Tensor, dropout: bool) -> State:
         n, zeros = len(seeds), torch.zeros(len(seeds), dtype=torch.int64)
         return State(
-            h=h.float().clone(), z=z.clone(), mask=self._masks(seeds, dropout), temperature=torch.ones(n),
-            seed=torch.from_numpy(seeds.view(np.int64).copy()), step=zeros, age=zeros.clone(), start=zeros - 1,
+            h=h.float().clone(),
+            z=z.clone(),
+            mask=self._masks(seeds, dropout),
+            temperature=torch.ones(n),
+            seed=torch.from_numpy(seeds.view(np.int64).copy()),
+            step=zeros,
+            age=zeros.clone(),
+            start=zeros - 1,
         )
 
     def _masks(self, seeds: np.ndarray, dropout: bool) -> Tensor:
@@ -288,5 +311,3 @@ def _fill(net: Net, tensors: dict[str, Tensor], path: Path) -> None:
         odd = sorted(k for k in expected.keys() | given.keys() if expected.get(k) != given.get(k))
         raise ValueError(f"{path} does not fit the network in world.json: {odd[:3]} differ; fit the world again")
     net.load_state_dict({k: v.float() for k, v in tensors.items()})
-
-
