@@ -169,13 +169,12 @@ class Lessons(VecEnvWrapper):
         if self.config.lost_is_worthless:
             for i in np.flatnonzero(done):
                 infos[i]["TimeLimit.truncated"] &= infos[i]["truncation_reason"] != Reason.TRUST
-        return obs, (rew * self.factor).astype(np.float32), done, infos
+        return obs, self._scaled(rew).astype(np.float32), done, infos
 
-    @property
-    def factor(self) -> float:
-        """What rewards are multiplied by."""
-        scale = self.config.reward_scale
-        return float(1 / np.sqrt(self.spread.var + 1e-8)) if scale is None else scale
+    def _scaled(self, rew: np.ndarray) -> np.ndarray:
+        if self.config.reward_scale is not None:
+            return rew * self.config.reward_scale
+        return np.clip(rew / np.sqrt(self.spread.var + 1e-8), -10, 10)  # the first spreads are guesses
 
 
 class DreamLog(BaseCallback):
@@ -183,21 +182,21 @@ class DreamLog(BaseCallback):
 
     def _on_rollout_start(self) -> None:
         self.trust: list[float] = []
-        self.ends = np.zeros(1 + len(Reason), np.int64)  # by termination, none, horizon, trust
+        self.ends = np.zeros(len(Reason), np.int64)  # those without a reason to truncate terminated
 
     def _on_step(self) -> bool:
         infos, done = self.locals["infos"], self.locals["dones"]
         self.trust.append(float(np.mean([info["trust"] for info in infos])))
         for i in np.flatnonzero(done):
-            self.ends[infos[i]["truncation_reason"] + 1 if infos[i]["TimeLimit.truncated"] else 0] += 1
+            self.ends[infos[i]["truncation_reason"]] += 1
         return True
 
     def _on_rollout_end(self) -> None:
         ended = max(1, int(self.ends.sum()))
         self.logger.record("dream/trust", float(np.mean(self.trust)))
-        self.logger.record("dream/ends_terminated", self.ends[0] / ended)
-        self.logger.record("dream/ends_horizon", self.ends[1 + Reason.HORIZON] / ended)
-        self.logger.record("dream/ends_trust", self.ends[1 + Reason.TRUST] / ended)
+        self.logger.record("dream/ends_terminated", self.ends[Reason.NONE] / ended)
+        self.logger.record("dream/ends_horizon", self.ends[Reason.HORIZON] / ended)
+        self.logger.record("dream/ends_trust", self.ends[Reason.TRUST] / ended)
 
 
 class Run:
@@ -217,7 +216,7 @@ class Run:
         stacks = config.observation == "frames" and config.stack > 1
         self.stack = VecFrameStack(self.lessons, config.stack, "last") if stacks else None
         self.card = self._card()
-        self._seed()
+        torch.manual_seed(config.seed)
         self.model = self._model()
         if config.init is not None:
             self._warm(config.init)
@@ -389,7 +388,7 @@ class Run:
 
     def _seed(self) -> None:
         """Every iteration has chances of its own, so that no generator's state need be kept."""
-        key = int(fold(np.uint64([self.config.seed]), self.iteration)[0])
+        key = int(fold(np.array([self.config.seed], np.uint64), self.iteration)[0])
         torch.manual_seed(key >> 1)
         np.random.seed(key & 0xFFFFFFFF)
 
@@ -410,7 +409,7 @@ def make_rows(world: Path, config: PPOConfig) -> DreamVecEnv:
         start_mix=config.start_mix,
     )
     rows = DreamVecEnv(env, config.repeat)
-    rows.seed(config.seed)
+    rows.seed(config.seed * config.rows)
     return rows
 
 

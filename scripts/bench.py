@@ -122,7 +122,7 @@ def asynchronous(seed: int) -> Iterator[Lane]:
 
 @contextmanager
 def processes(seed: int) -> Iterator[Lane]:
-    """The simulator in processes that know nothing of each other, one a core: their steps a second, added up."""
+    """The simulator in unconnected processes, one a core: the sum of their steps a second."""
     context = multiprocessing.get_context("spawn")
     links = []
     for row in range(cores()):
@@ -277,19 +277,20 @@ print(json.dumps({{name: after[key] - before[key] for name, key in above.items()
 
 
 def flops(bench: Bench) -> tuple[dict[str, float], str]:
-    """Floating-point operations of a row's latent step and of its frame, and the type they are computed in."""
+    """Floating-point operations of a row's latent step and of its frame, and the type of their numbers."""
     from torch.utils.flop_counter import FlopCounterMode
 
     from gensim.envs.engine import load_world
+    from gensim.world.tiles import TILE
+    from gensim.world.world import FRAMES
 
-    rows = 16  # one tile, computed on this thread
     world = load_world(bench.folder)
-    state = world.start(np.arange(rows, dtype=np.uint64))
-    with FlopCounterMode(display=False) as latent:
-        state, _ = world.imagine(state, np.zeros((rows, world.action_dim), np.float32))
+    state = world.start(np.arange(TILE, dtype=np.uint64))
+    with FlopCounterMode(display=False) as step:  # it sees this thread alone, where a single tile is computed
+        state, _ = world.imagine(state, np.zeros((TILE, world.action_dim), np.float32))
     with FlopCounterMode(display=False) as frame:
-        world.decode(state)
-    counted = {"latent": latent.get_total_flops() / rows, "decode": frame.get_total_flops() / rows}
+        world.decode(state.rows(np.arange(FRAMES)))
+    counted = {"step": step.get_total_flops() / TILE, "frame": frame.get_total_flops() / FRAMES}
     if not all(counted.values()):
         raise ValueError(f"no operations were counted ({counted}): the world computes past torch's counter")
     return counted, str(world.dtype).removeprefix("torch.")
@@ -345,7 +346,7 @@ def speeds(rounds: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def latencies(rounds: list[list[float]]) -> dict[str, Any]:
-    """One dream alone: frames a second, median and 99th percentile of a step, the steps of all rounds pooled."""
+    """One dream alone: frames a second; median and 99th percentile of the steps of all rounds together."""
     every = np.concatenate(rounds)
     figures = {"alone_frames": figure([1 / statistics.fmean(r) for r in rounds], "frames/s", above=60)}
     for percent, bar in ((50, None), (99, 16.0)):
@@ -360,7 +361,7 @@ def shares(rounds: list[dict[str, Any]], counted: dict[str, float], kind: str) -
     """The machine's matrix peak, and what part of it the dream's own operations come to, round by round."""
     peaks = ("gemm_bfloat16", "gemm_float32")
     figures = {name: figure([r[name] for r in rounds], "GFLOP/s") for name in peaks}
-    step, frame = counted["latent"], counted["latent"] + counted["decode"]
+    step, frame = counted["step"], counted["step"] + counted["frame"]
     for name, cost in {"latents_64": step, "latents_128": step, "frames_64": frame}.items():
         used = [100 * r[name] * cost / 1e9 / r[f"gemm_{kind}"] for r in rounds]
         figures[f"{name}_share_of_peak"] = figure(used, "%")

@@ -45,7 +45,8 @@ def test_log_p_is_the_probability_of_what_was_drawn(world):
     state = small.start(np.arange(n, dtype=np.uint64), start=0)
     new, step = small.imagine(state, np.tile(acts(1), (n, 1)), edit=spy)
     logits = next(x for x in laws if x.ndim == 3)[:1].float()
-    probs = 0.99 * logits.softmax(-1)[0] + 0.01 / 3
+    mix = small.config.unimix
+    probs = (1 - mix) * logits.softmax(-1)[0] + mix / 3
     table = {z: float(probs[0, z[0]] * probs[1, z[1]]) for z in itertools.product(range(3), repeat=2)}
     assert sum(table.values()) == pytest.approx(1, abs=1e-5)
     for z, p in table.items():
