@@ -60,9 +60,7 @@ class Controls:
     def _clip(self, act: np.ndarray) -> np.ndarray:
         bad = ~(np.abs(act) <= 1 + SLACK)  # NaN too
         if bad.any():
-            raise ValueError(
-                f"an action holds {act[bad][0]}: give finite numbers in [-1, 1] (clip them first)"
-            )
+            raise ValueError(f"an action holds {act[bad][0]}: give finite numbers in [-1, 1] (clip them first)")
         return act.clip(-1, 1)
 
     def _choices(self, actions: Any, rows: int) -> np.ndarray:

@@ -216,9 +216,7 @@ def test_success_is_the_reward_threshold(box: Case) -> None:
 # ---------------------------------------------------------------------- actions
 
 
-@pytest.mark.parametrize(
-    "action", [[np.nan, 0], [0.0], [0, 0, 0], [2.0, 0], [np.inf, 0], 0.5, [[0, 0]], "left"]
-)
+@pytest.mark.parametrize("action", [[np.nan, 0], [0.0], [0, 0, 0], [2.0, 0], [np.inf, 0], 0.5, [[0, 0]], "left"])
 def test_bad_box_actions(box: Case, action: Any) -> None:
     env = box.make().unwrapped
     env.reset(seed=0)

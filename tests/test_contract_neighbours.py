@@ -127,9 +127,7 @@ def test_ppo_learns_from_latents(tiny: Case) -> None:
 
 def test_ppo_sees_frames(box: Case) -> None:
     agent = PPO("CnnPolicy", box.make(horizon=6), n_steps=8, batch_size=8, n_epochs=1, seed=0).learn(16)
-    many = PPO(
-        "CnnPolicy", DreamVecEnv(box.make_vec(4, horizon=6)), n_steps=4, batch_size=8, n_epochs=1
-    ).learn(16)
+    many = PPO("CnnPolicy", DreamVecEnv(box.make_vec(4, horizon=6)), n_steps=4, batch_size=8, n_epochs=1).learn(16)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         assert len(evaluate_policy(many, agent.get_env(), 1, return_episode_rewards=True)[0]) == 1

@@ -1,0 +1,329 @@
+"""How good a dream looks: PSNR and SSIM by horizon on held-out segments, beside two baselines; and how it judges."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from gensim.core.frames import resize
+from gensim.core.seeds import fold
+from gensim.episodes import ActionSpec, Episode, read_episode
+from gensim.episodes.store import Header
+from gensim.world.heldout import Heldout
+from gensim.world.state import State
+from gensim.world.world import World
+
+HORIZONS = (1, 2, 5, 10, 25, 45)
+CONTEXT = 5  # real frames that a dream is told before it goes on alone
+PSNR_MOST = 60.0  # dB, what equal frames count as where means are taken
+THUMB = 32
+DRAWS = 1000  # bootstrap samples
+Figure = dict[str, list[float]]
+
+
+# -------------------------------------------------------------------- frame against frame
+
+
+def psnr(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Peak signal-to-noise ratio (n,) in dB of uint8 frames (n, h, w, 3); infinite where they are equal."""
+    _check_pair(a, b)
+    error = ((a.astype(np.float32) - b) ** 2).mean((1, 2, 3), dtype=np.float64)  # (n,)
+    with np.errstate(divide="ignore"):
+        return 10.0 * np.log10(255.0**2 / error)
+
+
+def ssim(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Mean structural similarity (n,) in -1..1 of uint8 frames (n, h, w, 3), a channel at a time.
+
+    A Gaussian window of 11 pixels, sigma 1.5, and only where it fits into the frame.
+
+    Reference: Image Quality Assessment: From Error Visibility to Structural Similarity (Wang et al., 2004),
+    doi:10.1109/TIP.2003.819861.
+    """
+    _check_pair(a, b)
+    parts = [_ssim(a[i : i + 128], b[i : i + 128]) for i in range(0, len(a), 128)]
+    return np.concatenate(parts) if parts else np.zeros(0)
+
+
+def _ssim(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    x, y = (np.moveaxis(frames, -1, 1).astype(np.float64) for frames in (a, b))  # (n, 3, h, w)
+    down, across = _window(a.shape[1]), _window(a.shape[2]).T
+
+    def blur(image: np.ndarray) -> np.ndarray:
+        return down @ image @ across  # (n, 3, h - 10, w - 10)
+
+    mean_x, mean_y = blur(x), blur(y)
+    var_x, var_y = blur(x * x) - mean_x**2, blur(y * y) - mean_y**2
+    covariance = blur(x * y) - mean_x * mean_y
+    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    alike = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
+    return (alike / ((mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2))).mean((1, 2, 3))
+
+
+def _window(side: int, size: int = 11, sigma: float = 1.5) -> np.ndarray:
+    """The matrix (side - size + 1, side) that takes a Gaussian mean around each inner pixel of a line."""
+    if side < size:
+        raise ValueError(f"SSIM needs frames of at least {size} pixels each way, not {side}")
+    weights = np.exp(-0.5 * ((np.arange(size) - size // 2) / sigma) ** 2)
+    band = np.zeros((side - size + 1, side))
+    for i in range(len(band)):
+        band[i, i : i + size] = weights / weights.sum()
+    return band
+
+
+def _check_pair(a: np.ndarray, b: np.ndarray) -> None:
+    if a.dtype != np.uint8 or b.dtype != np.uint8 or a.shape != b.shape or a.ndim != 4:
+        raise ValueError(f"give two uint8 (n, h, w, 3) of one shape, not {a.dtype} {a.shape}, {b.dtype} {b.shape}")
+
+
+# -------------------------------------------------------------------- what comes after a context
+
+
+@dataclass(frozen=True)
+class Futures:
+    """What followed n contexts really, and what m rivals say, after each of q horizons.
+
+    Arguments:
+        horizons: steps after the context's last frame, int (q,).
+        context: the contexts' last frames, uint8 (n, h, w, 3).
+        real: uint8 (n, 1, q, h, w, 3).
+        rivals: by name ("dream", "repeated", "nearest"), uint8 (n, m, q, h, w, 3), m samples.
+        rew: the rewards of all steps up to the last horizon: recorded float32 (n, steps).
+        dreamed: those that were dreamed, float32 (n, m, steps).
+        group: int64 (n,), equal for contexts of one episode.
+    """
+
+    horizons: tuple[int, ...]
+    context: np.ndarray
+    real: np.ndarray
+    rivals: dict[str, np.ndarray]
+    rew: np.ndarray
+    dreamed: np.ndarray
+    group: np.ndarray
+
+    @property
+    def sides(self) -> dict[str, np.ndarray]:
+        """The rivals and, first, what is real."""
+        return {"real": self.real, **self.rivals}
+
+
+def futures(
+    world: World,
+    heldout: Heldout,
+    pool: Pool | None = None,
+    horizons: Sequence[int] = HORIZONS,
+    samples: int = 4,
+    seed: int = 0,
+) -> Futures:
+    """Dreams on from each segment's first frames under the recorded actions, at temperature 1.
+
+    Horizons beyond a segment's end are left out; ValueError when none is left. With a pool, the data's own
+    nearest moment is played on as a baseline.
+    """
+    steps = heldout.length - CONTEXT
+    horizons = tuple(h for h in horizons if h <= steps)
+    if not horizons:
+        raise ValueError(f"segments of {heldout.length} frames have no horizon: give {CONTEXT + 1} or more")
+    at = CONTEXT - 1 + np.array(horizons)
+    context = heldout.frames[:, CONTEXT - 1]
+    dream, rew = _dream(world, heldout, horizons, samples, seed)
+    rivals = {"dream": dream, "repeated": np.repeat(context[:, None, None], len(horizons), 2)}
+    if pool is not None:
+        acts = heldout.inputs[:, CONTEXT - 1 : CONTEXT - 1 + max(horizons)]
+        rivals["nearest"] = pool.play(context, acts, horizons)[:, None]
+    return Futures(
+        horizons=horizons,
+        context=context,
+        real=heldout.frames[:, None, at],
+        rivals=rivals,
+        rew=heldout.rew[:, CONTEXT - 1 : CONTEXT - 1 + max(horizons)],
+        dreamed=rew,
+        group=np.unique(heldout.episode, return_inverse=True)[1],
+    )
+
+
+def filtered(world: World, heldout: Heldout, frames: int = CONTEXT, seed: int = 0) -> State:
+    """The states (n,) after each segment's first frames, the world having seen nothing before them."""
+    acts, shown = heldout.inputs, heldout.frames
+    state = world.first(shown[:, 0], fold(np.array([seed], np.uint64).repeat(len(heldout)), np.arange(len(heldout))))
+    opens = (heldout.start == 0).astype(np.int64)
+    state.h = world.net.dynamics.initial.detach()[opens].float().clone()  # mid-episode it is another memory
+    for t in range(1, frames):
+        state, _ = world.observe(state, acts[:, t - 1], shown[:, t])
+    return state
+
+
+def _dream(
+    world: World, heldout: Heldout, horizons: Sequence[int], samples: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Frames (n, samples, q, h, w, 3) at the horizons and rewards (n, samples, steps) of all steps."""
+    acts, frames, rewards = np.repeat(heldout.inputs, samples, 0), [], []
+    state = filtered(world, heldout, seed=seed).branch(samples)
+    for t in range(max(horizons)):
+        state, step = world.imagine(state, acts[:, CONTEXT - 1 + t])
+        rewards.append(step.rew)
+        if t + 1 in horizons:
+            frames.append(world.decode(state))
+    shape = (len(heldout), samples)
+    stack = np.stack(frames, 1)  # (n samples, q, h, w, 3)
+    return stack.reshape(*shape, *stack.shape[1:]), np.stack(rewards, 1).reshape(*shape, -1)
+
+
+class Pool:
+    """Recorded moments to look up: for each a thumbnail and what was done next.
+
+    Arguments:
+        episodes: where to look, such as those that the world was fitted to.
+        ahead: steps that must follow a moment.
+        moments: about how many are kept, spread evenly.
+        candidates: so many nearest pictures are compared by the actions that followed.
+    """
+
+    def __init__(
+        self, episodes: Sequence[Header], ahead: int, moments: int = 20_000, candidates: int = 32
+    ) -> None:
+        self.ahead, self.candidates = ahead, candidates
+        self.episodes = [header for header in episodes if header.length >= ahead]
+        total = sum(header.length + 1 - ahead for header in self.episodes)
+        if not total:
+            raise ValueError(f"no episode has {ahead} steps to look up: record longer ones, or look less far ahead")
+        every = max(1, round(total / moments))
+        found = [self._read(i, every) for i in range(len(self.episodes))]
+        self.thumbs, self.acts, self.where = (np.concatenate(part) for part in zip(*found))
+
+    def nearest(self, frames: np.ndarray, acts: np.ndarray) -> np.ndarray:
+        """Indices (n,) of the moments that look like frames (n, h, w, 3) and went on like acts (n, steps, k)."""
+        thumbs = _thumbs(frames).astype(np.float32)  # (n, d)
+        far = np.concatenate([_far(thumbs, self.thumbs[i : i + 2048]) for i in range(0, len(self.thumbs), 2048)], 1)
+        few = np.argsort(far, 1, kind="stable")[:, : self.candidates]  # (n, candidates)
+        other = ((self.acts[few, : acts.shape[1]] - acts[:, None]) ** 2).mean((2, 3))
+        return few[np.arange(len(few)), other.argmin(1)]
+
+    def play(self, frames: np.ndarray, acts: np.ndarray, horizons: Sequence[int]) -> np.ndarray:
+        """The recorded frames uint8 (n, q, h, w, 3) after each one's nearest moment."""
+        found = self.where[self.nearest(frames, acts)]
+        tapes = {i: read_episode(self.episodes[i].path) for i in sorted({*found[:, 0].tolist()})}
+        return np.stack([np.stack([tapes[i].frame(t + h) for h in horizons]) for i, t in found])
+
+    def _read(self, i: int, every: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        tape = read_episode(self.episodes[i].path)
+        times = np.arange(i % every, len(tape) + 1 - self.ahead, every)  # begins elsewhere in each episode
+        where = np.stack([np.full(len(times), i), times], 1)
+        acts, blank = _inputs(tape), np.zeros((0, THUMB * THUMB * 3), np.uint8)
+        thumbs = _thumbs(np.stack([tape.frame(t) for t in times])) if len(times) else blank
+        steps = times[:, None] + np.arange(self.ahead)
+        return thumbs, acts[steps], where
+
+
+def _inputs(tape: Episode) -> np.ndarray:
+    return ActionSpec.from_dict(tape.meta["action"]).encode(tape.act)
+
+
+def _thumbs(frames: np.ndarray) -> np.ndarray:
+    return resize(frames, THUMB).reshape(len(frames), -1)  # (n, d) uint8
+
+
+def _far(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Squared distances (n, m) between rows, float32."""
+    b = b.astype(np.float32)
+    return (a**2).sum(1)[:, None] - 2 * a @ b.T + (b**2).sum(1)
+
+
+# -------------------------------------------------------------------- figures with intervals
+
+
+def figure(
+    parts: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray], group: np.ndarray, seed: int = 0
+) -> Figure:
+    """A statistic of summed parts (n, ..., k) -> (...) with its 95 % interval, by horizon.
+
+    The bootstrap draws whole groups (episodes), for segments of one are alike. Values that do not exist, such
+    as a share of nothing, are null.
+    """
+    labels = np.unique(group, return_inverse=True)[1]
+    count = labels.max() + 1
+    sums = np.zeros((count, *parts.shape[1:]))
+    np.add.at(sums, labels, parts)
+    weights = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), DRAWS)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        drawn = statistic(np.tensordot(weights.astype(float), sums, 1))  # (draws, ...)
+        value = statistic(sums.sum(0))
+    shown = np.where(np.isfinite(drawn), drawn, np.nan)
+    enough = np.isfinite(shown).mean(0) > 0.5
+    low, high = np.nanquantile(np.where(enough, shown, 0.0), [0.025, 0.975], axis=0)
+    whole = {"value": value, "low": np.where(enough, low, np.nan), "high": np.where(enough, high, np.nan)}
+    return {name: _plain(numbers) for name, numbers in whole.items()}
+
+
+def mean_figure(values: np.ndarray, group: np.ndarray, seed: int = 0) -> Figure:
+    """The mean over rows and samples of values (n, m, q), which may hold NaN, by horizon, with its interval."""
+    there = np.isfinite(values)
+    parts = np.stack([np.where(there, values, 0.0).sum(1), there.sum(1)], -1)  # (n, q, 2)
+    return figure(parts, lambda p: p[..., 0] / p[..., 1], group, seed)
+
+
+def _plain(numbers: np.ndarray) -> Any:
+    """Numbers as JSON: four digits, null where there is none."""
+    if np.ndim(numbers):
+        return [_plain(number) for number in numbers]
+    return round(float(numbers), 4) if np.isfinite(numbers) else None
+
+
+def by_horizon(told: Futures, seed: int = 0) -> dict[str, Any]:
+    """{"horizons": [...], "psnr": {rival: figure}, "ssim": {rival: figure}}: means over samples and segments."""
+    result: dict[str, Any] = {"horizons": list(told.horizons), "contexts": len(told.real), "context_frames": CONTEXT}
+    for name, measure in (("psnr", psnr), ("ssim", ssim)):
+        result[name] = {
+            rival: mean_figure(compare(measure, frames, told.real), told.group, seed)
+            for rival, frames in told.rivals.items()
+        }
+    return result
+
+
+def compare(
+    measure: Callable[[np.ndarray, np.ndarray], np.ndarray], frames: np.ndarray, real: np.ndarray
+) -> np.ndarray:
+    """A measure (n, m, q) of frames (n, m, q, h, w, 3) against the real ones (n, 1, q, h, w, 3)."""
+    real = np.broadcast_to(real, frames.shape)
+    flat = measure(frames.reshape(-1, *frames.shape[3:]), real.reshape(-1, *frames.shape[3:]))
+    return np.minimum(flat, PSNR_MOST).reshape(frames.shape[:3])
+
+
+# -------------------------------------------------------------------- judgements
+
+
+def rewards(told: Futures, seed: int = 0) -> dict[str, Any]:
+    """The rewards summed up to the last horizon: recorded, dreamed, and how the two go together."""
+    real, dreamed = told.rew.sum(1, dtype=np.float64), told.dreamed.sum(2, dtype=np.float64).mean(1)  # (n,)
+    moments = np.stack([np.ones_like(real), real, dreamed, real**2, dreamed**2, real * dreamed], -1)
+    return {
+        "steps": told.rew.shape[1],
+        "recorded": figure(moments, lambda p: p[..., 1] / p[..., 0], told.group, seed),
+        "dreamed": figure(moments, lambda p: p[..., 2] / p[..., 0], told.group, seed),
+        "correlation": figure(moments, _correlation, told.group, seed),
+    }
+
+
+def _correlation(p: np.ndarray) -> np.ndarray:
+    n, x, y, xx, yy, xy = (p[..., i] for i in range(6))
+    return (n * xy - x * y) / np.sqrt((n * xx - x**2) * (n * yy - y**2))
+
+
+def ends(world: World, heldout: Heldout, threshold: float = 0.5, seed: int = 0) -> dict[str, Any]:
+    """Whether a world that follows real frames sees terminations when they come, and only then."""
+    state, odds = filtered(world, heldout, 1, seed), []
+    for t in range(heldout.length - 1):
+        state, step = world.observe(replace(state), heldout.inputs[:, t], heldout.frames[:, t + 1])
+        odds.append(step.term_prob)
+    said, term = np.stack(odds, 1) > threshold, heldout.term  # (n, steps)
+    group = np.unique(heldout.episode, return_inverse=True)[1]
+    counts = np.stack([said & term, term, said & ~term, ~term], -1).sum(1).astype(float)  # (n, 4)
+    return {
+        "terminations": int(term.sum()),
+        "steps": int(term.size),
+        "seen": figure(counts, lambda p: p[..., 0] / p[..., 1], group, seed),
+        "false_alarms": figure(counts, lambda p: p[..., 2] / p[..., 3], group, seed),
+    }
