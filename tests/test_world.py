@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gensim.world import NetConfig, State, World
+from gensim.world.fast import Fast, traced
 from gensim.world.tiles import TILE, map_tiles
 from gensim.world.trust import EDGES, Trust
 
@@ -126,6 +127,38 @@ def test_tiles_are_of_one_shape_and_give_rows_back_in_order():
     x = torch.arange(70.0)[:, None]
     torch.testing.assert_close(map_tiles(double, x)[0], 2 * x)
     assert set(seen) == {(TILE, 1)}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_fused_networks_are_the_fitted_ones(world, dtype):
+    """Rows laid out for speed give what the plain modules give, up to rounding; traced, the very same bytes."""
+    fast, net, c = Fast(world.net, dtype), world.net, TINY
+    z, act = torch.randint(c.classes, (16, c.groups)), torch.rand(16, 2) * 2 - 1
+    h, mask = torch.randn(16, c.hidden), torch.ones(16, c.hidden)
+    near = {"rtol": 0, "atol": 1e-4 if dtype == torch.float32 else 0.06}
+    with torch.no_grad():
+        one_hot = torch.nn.functional.one_hot(z, c.classes).float()
+        x = torch.cat([h, one_hot.flatten(1)], 1)
+        logits, unusual, judges = fast.read(h, mask)
+        torch.testing.assert_close(logits.float(), net.dynamics.prior(h), **near)
+        torch.testing.assert_close(unusual, net.disagreement.score(h), rtol=0, atol=10 * near["atol"])
+        rew, odds = fast.judge(judges, z)
+        torch.testing.assert_close(rew, net.reward.mean(net.reward(x)), **near)
+        torch.testing.assert_close(odds, net.termination.log_odds(net.termination(x)), **near)
+        frames = (net.decoder(one_hot) * 127.5 + 127.5).round().clamp(0, 255).permute(0, 2, 3, 1)
+        assert (fast.paint(z)[0].float() - frames).abs().max() <= (1 if dtype == torch.float32 else 4)
+        rows = (h, z, act, mask, torch.ones(16), torch.rand(16, c.groups).double(), torch.rand(16).double())
+        once = traced(fast.dream, *rows)
+        for _ in range(4):  # an executor that optimises as it learns must not change a bit
+            assert all(torch.equal(a, b) for a, b in zip(fast.dream(*rows), once(*rows)))
+            assert torch.equal(traced(fast.paint, z)(z)[0], fast.paint(z)[0])
+
+
+def test_a_steered_step_without_steering_is_the_plain_one(world):
+    state = world.start(np.arange(20, dtype=np.uint64), temperature=1.3)
+    plain, a = world.imagine(state, acts(20))
+    steered, b = world.imagine(state, acts(20), edit=lambda name, x: x)
+    assert same(plain, steered) and (a.log_q == b.log_q).all()
 
 
 def test_a_copy_has_the_same_futures_and_a_branch_others(world):

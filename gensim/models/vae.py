@@ -69,14 +69,6 @@ class Decoder(nn.Module):
         return self.out(x)  # (n, 12, h / 2, w / 2)
 
 
-def blocks_to_bytes(x: Tensor) -> Tensor:
-    """Frames (n, h, w, 3) uint8 of `Decoder.blocks` (n, 12, h / 2, w / 2), which it overwrites."""
-    x = x.mul_(127.5).add_(128).clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1)  # (n, h / 2, w / 2, 12)
-    n, h, w, _ = x.shape
-    x = x.reshape(n, h, w, 3, 2, 2).permute(0, 1, 4, 2, 5, 3)  # (n, h / 2, 2, w / 2, 2, 3)
-    return x.reshape(n, 2 * h, 2 * w, 3)
-
-
 def log_softmax_unimix(logits: Tensor, unimix: float) -> Tensor:
     """Log-probabilities of a softmax mixed with a share `unimix` of the uniform law (Hafner et al., 2023)."""
     return softmax_unimix(logits, unimix).log()

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gensim.core.devices import compute_dtype
+from gensim.models.vae import softmax_unimix
 from gensim.world.net import Net
+
+Dreamed = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 
 
 class Fast:
@@ -34,6 +40,8 @@ class Fast:
         self.read_b = torch.cat([m.bias[:] for m in readers + judges])
         self.split = [m.weight.shape[0] for m in readers] + [sum(m.weight.shape[0] for m in judges)]
         self.judge_z = torch.cat([m.weight[:, c.hidden :] for m in judges]).T.contiguous()  # (latent, 2 head)
+        self._scale_to_bytes(self.decoder.out)
+        self.paint_b = copy.decoder.inp.bias
         self.paint_z = copy.decoder.inp.weight.T.contiguous()  # (latent, width side side)
         self.offset = torch.arange(c.groups) * c.classes
 
@@ -56,9 +64,46 @@ class Fast:
         odds = self.termination.log_odds(self.termination.out(term)[..., 0])
         return self.reward.mean(self.reward.out(rew)), odds
 
-    def paint(self, z: Tensor) -> Tensor:
-        """Blocks (n, 12, h / 2, w / 2) of latents (n, groups); see `blocks_to_bytes`."""
-        return self.decoder.grow(self._look_up(z, self.paint_z) + self.decoder.inp.bias)
+    def dream(self, h: Tensor, z: Tensor, act: Tensor, mask: Tensor, t: Tensor, u: Tensor, end: Tensor) -> Dreamed:
+        """One imagined step: (h, z, log_p, log_q, rew, term, log_end, term_prob, unusual), rows first.
+
+        t (n,) temperatures, u (n, groups) and end (n,) float64 draws in (0, 1).
+        """
+        h = self.memory(h, z, act)
+        logits, unusual, judges = self.read(h, mask)
+        p = softmax_unimix(logits, self.config.unimix)
+        q = heat(p, t)
+        z = invert(q, u)
+        return h, z, log_prob(p, z), log_prob(q, z), *self.verdict(judges, z, end), unusual
+
+    def verdict(self, judges: Tensor, z: Tensor, end: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Reward, end, log-probability of that (float64) and probability of an end, each (n,)."""
+        rew, odds = self.judge(judges, z)
+        prob = odds.sigmoid()
+        term = end < prob.double()
+        return rew, term, F.logsigmoid(torch.where(term, odds, -odds)).double(), prob
+
+    def see(self, frames: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+        """Latents (n, groups) of frames (n, h, w, 3) uint8, drawn by u (n, groups), and their log-probability."""
+        x = (frames.permute(0, 3, 1, 2).float() / 127.5 - 1).to(self.dtype)
+        q = softmax_unimix(self.encoder(x.contiguous(memory_format=torch.channels_last)), self.config.unimix)
+        z = invert(q, u)
+        return z, log_prob(q, z)
+
+    def paint(self, z: Tensor) -> tuple[Tensor]:
+        """Frames (n, h, w, 3) uint8 of latents (n, groups)."""
+        x = self.decoder.grow(self._look_up(z, self.paint_z) + self.paint_b)  # (n, 12, h / 2, w / 2), 0..255
+        x = x.round_().clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1)  # (n, h / 2, w / 2, 12)
+        n, h, w, _ = x.shape
+        x = x.view(torch.int16).unflatten(-1, (2, 3)).permute(0, 1, 3, 2, 4)  # (n, h / 2, 2, w / 2, 6 bytes)
+        return (x.contiguous().view(torch.uint8).view(n, 2 * h, 2 * w, 3),)
+
+    def _scale_to_bytes(self, out: nn.Conv2d) -> None:
+        """The last layer gives 0..255, its channels ordered by pixel: a block of two by two is two runs of bytes."""
+        order = torch.arange(12).view(3, 4).T.flatten()
+        weight, bias = out.weight.float()[order], out.bias.float()[order]  # type: ignore[union-attr]
+        out.weight.copy_(127.5 * weight)
+        out.bias.copy_(127.5 * bias + 127.5)  # type: ignore[union-attr]
 
     def _look_up(self, z: Tensor, table: Tensor) -> Tensor:
         return F.embedding_bag(z + self.offset, table, mode="sum")
@@ -67,3 +112,30 @@ class Fast:
         head = self.disagreement
         x = F.silu(x).unflatten(-1, (head.heads, -1)).transpose(0, 1)  # (heads, n, hidden)
         return (torch.bmm(x, head.out).float().var(0).mean(-1) + 1e-8).log()
+
+
+def heat(p: Tensor, t: Tensor) -> Tensor:
+    """Weights (n, groups, classes) of the law p at temperatures t (n,); at 1 they are p itself, bit for bit."""
+    return p.pow(1 / t[:, None, None])
+
+
+def invert(q: Tensor, u: Tensor) -> Tensor:
+    """Indices (n, groups) by inverting the cumulative weights at u (n, groups): nearby laws give equal draws."""
+    cdf = q.cumsum(-1, dtype=torch.float64)
+    return (u[..., None] * cdf[..., -1:] > cdf).sum(-1).clamp_max(q.shape[-1] - 1)
+
+
+def log_prob(q: Tensor, z: Tensor) -> Tensor:
+    """Log-probability (n,) float64 of indices z under weights q (n, groups, classes)."""
+    share = q.gather(-1, z[..., None])[..., 0].double() / q.sum(-1, dtype=torch.float64)
+    return share.log().sum(-1)
+
+
+def traced(f: Callable[..., tuple[Tensor, ...]], *rows: Tensor) -> Callable[..., tuple[Tensor, ...]]:
+    """f as one native call of the same operations, which does not hold Python's lock; f itself where that is gone."""
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")
+            return torch.jit.trace(f, rows, check_trace=False)
+    except (AttributeError, RuntimeError):
+        return f

@@ -53,9 +53,7 @@ class Heldout:
     meta: dict[str, Any]
 
     @classmethod
-    def gather(
-        cls, episodes: Sequence[Header], segments: int = 10, length: int = 51, seed: int = 0
-    ) -> Heldout:
+    def gather(cls, episodes: Sequence[Header], segments: int = 10, length: int = 51, seed: int = 0) -> Heldout:
         """Cuts segments of `length` frames from held-out episodes, spread evenly over all that could be cut.
 
         The first one opens its episode; the second, if there are so many, ends with a termination if there is
@@ -153,9 +151,7 @@ class Heldout:
                 np.savez_compressed(file, **arrays, meta=meta)
             size = temporary.stat().st_size
             if size > LIMIT:
-                raise ValueError(
-                    f"{path} would take {size:,} bytes, more than {LIMIT:,}: keep fewer frames (`within`)"
-                )
+                raise ValueError(f"{path} would take {size:,} bytes, more than {LIMIT:,}: keep fewer frames (`within`)")
 
     @classmethod
     def load(cls, path: str | Path) -> Heldout:
@@ -181,8 +177,8 @@ class Heldout:
         n, t = self.rew.shape
         k = (action.size,) if action.type == "box" else ()
         shapes: dict[str, tuple[int, ...]] = {"act": (n, t, *k), "past": (n, self.past.shape[1], *k)}
-        shapes |= {name: (n, t) for name in ("term", "trunc")}
-        shapes |= {name: (n,) for name in ("start", "seed", "episode")} | {"offsets": (n * (t + 1) + 1,)}
+        shapes |= dict.fromkeys(("term", "trunc"), (n, t))
+        shapes |= dict.fromkeys(("start", "seed", "episode"), (n,)) | {"offsets": (n * (t + 1) + 1,)}
         wrong = [name for name, shape in shapes.items() if getattr(self, name).shape != shape]
         ends = (self.offsets[0], self.offsets[-1])
         if wrong or ends != (0, len(self.png)) or (np.diff(self.offsets) < 1).any():

@@ -182,9 +182,7 @@ class Pool:
         candidates: so many nearest pictures are compared by the actions that followed.
     """
 
-    def __init__(
-        self, episodes: Sequence[Header], ahead: int, moments: int = 20_000, candidates: int = 32
-    ) -> None:
+    def __init__(self, episodes: Sequence[Header], ahead: int, moments: int = 20_000, candidates: int = 32) -> None:
         self.ahead, self.candidates = ahead, candidates
         self.episodes = [header for header in episodes if header.length >= ahead]
         total = sum(header.length + 1 - ahead for header in self.episodes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +15,18 @@ from torch.nn import functional as F
 
 from gensim.core.files import atomic_path, load_tensors, read_json, save_tensors, sha256, write_json
 from gensim.core.seeds import Stream, uniform
-from gensim.models.vae import blocks_to_bytes, softmax_unimix
+from gensim.models.vae import softmax_unimix
 from gensim.world.config import NetConfig
-from gensim.world.fast import Fast
+from gensim.world.fast import Dreamed, Fast, heat, invert, log_prob, traced
 from gensim.world.net import Net
 from gensim.world.starts import Starts
 from gensim.world.state import State, Step
-from gensim.world.tiles import map_tiles
+from gensim.world.tiles import TILE, map_tiles
 from gensim.world.trust import Trust
 
 FORMAT = 1
-FRAMES = 4  # frames of a tile: convolutions gain nothing from more, a single row pays for each
+SEEN = 4  # real frames of a tile: who filters often has one row alone
+Tile = Callable[..., Sequence[Tensor]]
 Edit = Callable[[str, Tensor], Tensor]
 Proposal = Callable[[Tensor], Tensor]
 
@@ -142,20 +144,9 @@ class World:
         draws = uniform(state.keys(), Stream.PRIOR, state.step.numpy(), self.config.groups)
         ends = uniform(state.keys(), Stream.TERM, state.step.numpy(), 1)
 
-        def tile(h: Tensor, z: Tensor, act: Tensor, mask: Tensor, t: Tensor, u: Tensor, end: Tensor) -> list[Tensor]:
-            h = self.fast.memory(h, z, act)
-            h = edit("h", h) if edit else h
-            logits, unusual, judges = self.fast.read(h, mask)
-            p = softmax_unimix(edit("prior", logits) if edit else logits, self.config.unimix)
-            q = _heated(p, t)
-            q = proposal((q / q.sum(-1, keepdim=True)).log()).exp() if proposal else q
-            z = _invert(q, u)
-            return [h, z, _log_prob(p, z), _log_prob(q, z), *self._judge(judges, z, end), unusual]
-
-        parts = map_tiles(
-            tile, state.h, state.z, _rows(act), state.mask, state.temperature, _rows(draws), _rows(ends)[:, 0]
-        )
-        return self._moved(state, parts, state.age + 1)
+        f = self._dream if proposal is None and edit is None else self._steered(proposal, edit)
+        rows = (state.h, state.z, _rows(act), state.mask, state.temperature, _rows(draws), _rows(ends)[:, 0])
+        return self._moved(state, map_tiles(f, *rows), state.age + 1)
 
     def observe(self, state: State, act: np.ndarray, frames: np.ndarray) -> tuple[State, Step]:
         """One real step: the frames (n, h, w, 3) uint8 that followed actions (n, k).
@@ -165,11 +156,11 @@ class World:
         z, log_post = self._encode(frames, replace(state, step=state.step + 1))
         ends = uniform(state.keys(), Stream.TERM, state.step.numpy(), 1)
 
-        def tile(h: Tensor, z0: Tensor, z: Tensor, act: Tensor, mask: Tensor, end: Tensor) -> list[Tensor]:
+        def tile(h: Tensor, z0: Tensor, z: Tensor, act: Tensor, mask: Tensor, end: Tensor) -> tuple[Tensor, ...]:
             h = self.fast.memory(h, z0, act)
             logits, unusual, judges = self.fast.read(h, mask)
-            log_p = _log_prob(softmax_unimix(logits, self.config.unimix), z)
-            return [h, z, log_p, log_p, *self._judge(judges, z, end), unusual]
+            log_p = log_prob(softmax_unimix(logits, self.config.unimix), z)
+            return h, z, log_p, log_p, *self.fast.verdict(judges, z, end), unusual
 
         parts = map_tiles(tile, state.h, state.z, z, _rows(act), state.mask, _rows(ends)[:, 0])
         new, step = self._moved(state, parts, torch.zeros_like(state.age))
@@ -178,11 +169,7 @@ class World:
 
     def decode(self, state: State) -> np.ndarray:
         """Frames (n, h, w, 3) uint8 of the latents alone."""
-
-        def tile(z: Tensor) -> list[Tensor]:
-            return [blocks_to_bytes(self.fast.paint(z))]
-
-        return map_tiles(tile, state.z, size=FRAMES)[0].numpy()
+        return map_tiles(self._paint, state.z)[0].numpy()
 
     def latent(self, state: State) -> np.ndarray:
         """The state as one vector (n, latent_dim) float32: the memory, then the one-hot latent."""
@@ -191,11 +178,30 @@ class World:
 
     # ---------------------------------------------------------------- parts of a step
 
-    def _judge(self, judges: Tensor, z: Tensor, end: Tensor) -> list[Tensor]:
-        rew, odds = self.fast.judge(judges, z)
-        prob = odds.sigmoid()
-        term = end < prob.double()
-        return [rew, term, F.logsigmoid(torch.where(term, odds, -odds)).double(), prob]
+    @cached_property
+    def _dream(self) -> Tile:
+        c = self.config
+        state = self.start(np.arange(TILE, dtype=np.uint64), 0)
+        draws = torch.full((TILE, c.groups), 0.5, dtype=torch.float64)
+        act = torch.zeros(TILE, c.actions)
+        return traced(self.fast.dream, state.h, state.z, act, state.mask, state.temperature, draws, draws[:, 0])
+
+    @cached_property
+    def _paint(self) -> Tile:
+        return traced(self.fast.paint, torch.zeros(TILE, self.config.groups, dtype=torch.int64))
+
+    def _steered(self, proposal: Proposal | None, edit: Edit | None) -> Tile:
+        def tile(h: Tensor, z: Tensor, act: Tensor, mask: Tensor, t: Tensor, u: Tensor, end: Tensor) -> Dreamed:
+            h = self.fast.memory(h, z, act)
+            h = edit("h", h) if edit else h
+            logits, unusual, judges = self.fast.read(h, mask)
+            p = softmax_unimix(edit("prior", logits) if edit else logits, self.config.unimix)
+            q = heat(p, t)
+            q = proposal((q / q.sum(-1, keepdim=True)).log()).exp() if proposal else q
+            z = invert(q, u)
+            return h, z, log_prob(p, z), log_prob(q, z), *self.fast.verdict(judges, z, end), unusual
+
+        return tile
 
     def _moved(self, state: State, parts: list[Tensor], age: Tensor) -> tuple[State, Step]:
         h, z, log_p, log_q, rew, term, log_end, term_prob, unusual = parts
@@ -228,14 +234,7 @@ class World:
                 "resized with gensim.core.frames.resize"
             )
         draws = uniform(state.keys(), Stream.POSTERIOR, state.step.numpy(), self.config.groups)
-
-        def tile(x: Tensor, u: Tensor) -> list[Tensor]:
-            x = (x.permute(0, 3, 1, 2).float() / 127.5 - 1).to(self.dtype).contiguous(memory_format=torch.channels_last)
-            q = softmax_unimix(self.fast.encoder(x), self.config.unimix)
-            z = _invert(q, u)
-            return [z, _log_prob(q, z)]
-
-        z, log_q = map_tiles(tile, torch.from_numpy(frames), _rows(draws), size=FRAMES)
+        z, log_q = map_tiles(self.fast.see, torch.from_numpy(frames), _rows(draws), size=SEEN)
         return z, log_q
 
     def _opened(self, seeds: np.ndarray, h: Tensor, z: Tensor, dropout: bool) -> State:
@@ -262,23 +261,6 @@ class World:
     def dtype(self) -> torch.dtype:
         """The type that steps are computed in."""
         return self.fast.dtype
-
-
-def _heated(p: Tensor, t: Tensor) -> Tensor:
-    """Weights (n, groups, classes) of the law p at temperatures t (n,); at 1 they are p itself, bit for bit."""
-    return p if bool((t == 1).all()) else p.pow(1 / t[:, None, None])
-
-
-def _invert(q: Tensor, u: Tensor) -> Tensor:
-    """Indices (n, groups) by inverting the cumulative weights at u (n, groups): nearby laws give equal draws."""
-    cdf = q.cumsum(-1, dtype=torch.float64)
-    return (u[..., None] * cdf[..., -1:] > cdf).sum(-1).clamp_max(q.shape[-1] - 1)
-
-
-def _log_prob(q: Tensor, z: Tensor) -> Tensor:
-    """Log-probability (n,) float64 of indices z under weights q (n, groups, classes)."""
-    share = q.gather(-1, z[..., None])[..., 0].double() / q.sum(-1, dtype=torch.float64)
-    return share.log().sum(-1)
 
 
 def _rows(x: np.ndarray) -> Tensor:

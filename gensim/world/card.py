@@ -1,0 +1,305 @@
+"""The card of a world: what was measured, for machines (gap.json), for people (card.md), and as a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gensim.core.files import atomic_path, sha256, write_json
+from gensim.core.frames import encode, mosaic
+from gensim.world.heldout import Heldout
+from gensim.world.quality import CONTEXT, Futures
+
+FILES = ("world.safetensors", "starts.npz", "heldout.npz")
+PICTURE = "dream_vs_real.png"
+PICTURE_LIMIT = 400_000  # bytes
+Gap = dict[str, Any]
+
+
+def write_card(folder: str | Path, gap: Gap, heldout: Heldout, told: Futures, fps: float) -> None:
+    """Writes heldout.npz, the picture, card.md and, last, gap.json with the hashes of the folder's files.
+
+    Raises ValueError when the held-out frames are too many for their file.
+    """
+    folder = Path(folder)
+    heldout.save(folder / "heldout.npz")
+    write_picture(folder / PICTURE, told, fps)
+    hashes = {name: sha256(folder / name) for name in FILES if (folder / name).is_file()}
+    gap = {"summary": summary(gap), **gap, "files": hashes}
+    with atomic_path(folder / "card.md") as path:
+        path.write_text(render(gap), encoding="utf-8")
+    write_json(folder / "gap.json", gap)
+
+
+# -------------------------------------------------------------------- in one line
+
+
+def summary(gap: Gap) -> str:
+    """The gap in one line, as `gensim worlds` shows it."""
+    figures, parts = gap["figures"], []
+    quality = figures["quality"]
+    fps, horizons = gap["world"]["fps"], quality["horizons"]
+    at = len(horizons) - 1
+    dream, still = (quality["psnr"][name]["value"][at] for name in ("dream", "repeated"))
+    parts.append(f"{dream:.1f} dB after {horizons[at] / fps:.1f} s (still picture {still:.1f})")
+    if "alive" in figures:
+        road = figures["alive"]["road"]["rivals"]["dream"]["accuracy"]["value"][at]
+        parts.append(f"road right {100 * road:.0f} %")
+    returns = figures.get("returns", {})
+    if {"dream", "real"} <= returns.keys():
+        parts.append(f"return {returns['dream']['mean']:.0f} dreamed, {returns['real']['mean']:.0f} real")
+    return "; ".join(parts)
+
+
+# -------------------------------------------------------------------- as a picture
+
+
+def write_picture(path: str | Path, told: Futures, fps: float, contexts: int = 4) -> None:
+    """Writes rows of real and dreamed frames by horizon as a PNG of less than 400 kB."""
+    for scale in (2, 1):
+        blob = encode(picture(told, fps, contexts, scale), 9)
+        if len(blob) <= PICTURE_LIMIT:
+            break
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(blob)
+
+
+def picture(told: Futures, fps: float, contexts: int = 4, scale: int = 2) -> np.ndarray:
+    """Two rows for each of some contexts, the real frames above the dreamed ones: uint8 (H, W, 3)."""
+    chosen = np.linspace(0, len(told.real) - 1, min(contexts, len(told.real))).round().astype(int)
+    rows = [row for i in chosen for row in (told.real[i, 0], told.rivals["dream"][i, 0])]  # (q, h, w, 3) each
+    lasts = [told.context[i] for i in chosen for _ in range(2)]
+    cells = np.concatenate([np.concatenate([last[None], row]) for last, row in zip(lasts, rows)])
+    cells = cells.repeat(scale, 1).repeat(scale, 2)  # (2 contexts (1 + q), scale h, scale w, 3)
+    cells = np.pad(cells, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=255)
+    sheet = mosaic(cells, 1 + len(told.horizons))
+    names = ["told", *(f"+{h / fps:.2g} s" for h in told.horizons)]
+    return _labelled(sheet, names, ["real", "dream"] * len(chosen))
+
+
+def _labelled(sheet: np.ndarray, columns: Sequence[str], rows: Sequence[str]) -> np.ndarray:
+    """The sheet with a name above each column and left of each row."""
+    top, left = 20, 52
+    canvas = np.full((top + len(sheet), left + sheet.shape[1], 3), 255, np.uint8)
+    canvas[top:, left:] = sheet
+    width, height = sheet.shape[1] // len(columns), len(sheet) // len(rows)
+    for i, name in enumerate(columns):
+        _write(canvas, name, (left + i * width + 4, 14))
+    for i, name in enumerate(rows):
+        _write(canvas, name, (4, top + i * height + height // 2))
+    return canvas
+
+
+def _write(canvas: np.ndarray, text: str, at: tuple[int, int]) -> None:
+    import cv2
+
+    cv2.putText(canvas, text, at, cv2.FONT_HERSHEY_SIMPLEX, 0.42, (0, 0, 0), 1, cv2.LINE_AA)
+
+
+# -------------------------------------------------------------------- for people
+
+
+def render(gap: Gap) -> str:
+    """The card as Markdown."""
+    sections = [
+        _head(gap),
+        _quality(gap),
+        _alive(gap),
+        _judgement(gap),
+        _returns(gap),
+        _limits(gap),
+        _made(gap),
+    ]
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _head(gap: Gap) -> str:
+    world, meter = gap["world"], gap["meter"]
+    spent = "".join(f"; {n:,} of them for {purpose}" for purpose, n in meter["others"].items())
+    budget = f"{world['fit_steps']:,} optimiser steps" if world.get("fit_steps") else "an unknown number of steps"
+    minutes = f" in {world['fit_seconds'] / 60:.0f} minutes of its last fit" if world.get("fit_seconds") else ""
+    lines = [
+        f"# A learned {world['env_id']}",
+        f"A generative model of `{world['env_id']}` that is a Gymnasium environment: one discrete latent a frame "
+        f"({world['groups']} variables of {world['classes']} values), autoregressive dynamics, "
+        f"{world['size']} x {world['size']} frames at {world['fps']} a second "
+        f"({world['skip']} simulator frames a step), {world['megabytes']:.1f} MB of weights.",
+        f"- **Made from** {meter['real_frames']:,} simulator frames in all{spent}. The meter counts every step that "
+        f"the simulator took for it, skipped ones included; those behind the figures below chose nothing.",
+        f"- **Fitted** for {budget}{minutes}.",
+        f"- **In one line**: {gap['summary']}.",
+        f"![Dreamed below real, by horizon]({PICTURE})",
+        f"Each pair of rows goes on from {CONTEXT} recorded frames of an episode held out from the fit: above what "
+        f"was recorded, below what is dreamed under the same actions.",
+    ]
+    return "\n\n".join(lines[:2]) + "\n\n" + "\n".join(lines[2:5]) + "\n\n" + "\n\n".join(lines[5:])
+
+
+def _quality(gap: Gap) -> str:
+    quality = gap["figures"]["quality"]
+    text = (
+        f"## Frame against frame\n\n{quality['contexts']} segments of {quality['episodes']} held-out episodes. The "
+        f"world sees {quality['context_frames']} frames, then dreams alone under the recorded actions at temperature "
+        f"1, {quality['samples']} times; figures are means over dreams, in brackets 95 % bootstrap intervals over "
+        f"episodes. Beside it: the last frame seen, repeated; and the recorded moment of the training data that looks "
+        f"most like it and went on under the most similar actions. Both measures forgive blur."
+    )
+    tables = [
+        _by_horizon(f"{label}", quality[name], quality["horizons"], gap["world"]["fps"], digits)
+        for name, label, digits in (("psnr", "PSNR (dB)", 1), ("ssim", "SSIM", 3))
+    ]
+    return "\n\n".join([text, *tables])
+
+
+def _alive(gap: Gap) -> str:
+    alive = gap["figures"].get("alive")
+    if alive is None:
+        return ""
+    fps, horizons = gap["world"]["fps"], gap["figures"]["quality"]["horizons"]
+    road, speeds = alive["road"], alive["speed"]
+    tables = [
+        _by_horizon(label, {rival: kinds[kind] for rival, kinds in road["rivals"].items()}, horizons, fps, 2)
+        for kind, label in (
+            ("accuracy", "Road under the car: agreement"),
+            ("balanced", "Road under the car: balanced accuracy"),
+            ("kappa", "Road under the car: Cohen's kappa"),
+        )
+    ]
+    tables.append(_by_horizon("Speed: mean error (m/s)", speeds["rivals"], horizons, fps, 1))
+    share = ", ".join(f"{100 * value:.0f} %" for value in road["on_road"]["value"])
+    text = (
+        "## Alive\n\nRead from frames alone, alike in the dream and in what was recorded. Always naming the commoner "
+        "answer has balanced accuracy 0.5 and kappa 0; the car is really on the road in "
+        f"{share} of the segments at these horizons, and its mean speed at the last is "
+        f"{speeds['real']['value'][-1]:.1f} m/s."
+    )
+    return "\n\n".join([text, *tables, *_steering(alive, fps), *_instruments(alive)])
+
+
+def _steering(alive: Gap, fps: float) -> list[str]:
+    steering = alive.get("steering")
+    if not steering:
+        return ["No segment was fast enough to try the steering."]
+    steps = steering["steps"]
+    text = (
+        f"**Does steering turn?** From {steering['starts']} moving starts (above {steering['moving']:.0f} m/s) the "
+        f"same state is dreamed on with full left and with full right. By how far the view has rotated:"
+    )
+    rows = {name: steering["dream"][name] for name in ("left", "right", "apart")}
+    named = {"left": "turns left under left", "right": "turns right under right", "apart": "left of where right leads"}
+    shares = _by_horizon("Share of dreams", {named[name]: rows[name] for name in rows}, steps, fps, 2)
+    spread = {"dream": steering["dream"]["spread"]}
+    if "real" in steering:
+        spread |= {"simulator, same starts": steering["real"]["spread"], "dream, same starts": steering["same"]}
+    return [text, shares, _by_horizon("Angle between left and right (rad)", spread, steps, fps, 2)]
+
+
+def _instruments(alive: Gap) -> list[str]:
+    checked = alive.get("instruments")
+    if not checked:
+        return []
+    road, speeds, turn, bar = (checked[name] for name in ("road", "speed", "turn", "turning"))
+    return [
+        f"**How far to trust these readings**: on {checked['frames']} frames of the simulator, replayed from their "
+        f"seeds and actions, the road reading agrees with the wheels' own contacts in {_number(road, 3)}; speed is "
+        f"off by {_number(speeds, 2)} m/s, a step's turn of the view by {_number(turn, 3)} rad (mean turn "
+        f"{_number(checked['turn_size'], 3)} rad), the painted rate of turn by {_number(bar, 3)} rad/s."
+    ]
+
+
+def _judgement(gap: Gap) -> str:
+    figures, lines = gap["figures"], []
+    if "rewards" in figures:
+        rewards = figures["rewards"]
+        lines.append(
+            f"- Rewards of {rewards['steps']} dreamed steps sum to {_number(rewards['dreamed'], 2)}, recorded "
+            f"{_number(rewards['recorded'], 2)}; correlation over segments {_number(rewards['correlation'], 2)}."
+        )
+    if "ends" in figures:
+        ends = figures["ends"]
+        lines.append(
+            f"- Terminations, following real frames: {_number(ends['seen'], 2)} of {ends['terminations']} seen, false "
+            f"alarms in {_number(ends['false_alarms'], 4)} of the other steps."
+        )
+    return "## Judgement\n\n" + "\n".join(lines) if lines else ""
+
+
+def _returns(gap: Gap) -> str:
+    returns = gap["figures"].get("returns")
+    if not returns:
+        return ""
+    rows = [
+        [
+            name,
+            f"{one['mean']:.0f}",
+            _range(one["ci95"], 0),
+            str(one["episodes"]),
+            f"{one['seeds'][0]:,} to {one['seeds'][1]:,}",
+        ]
+        for name, one in returns.items()
+        if name in ("dream", "real")
+    ]
+    text = (
+        f"## Return of an agent, dreamed and real\n\nThe agent `{returns['agent']}` in whole episodes: dreams begin "
+        f"where real episodes do, at temperature 1, and last {returns['horizon']} steps."
+    )
+    return text + "\n\n" + _table(["", "mean", "95 % interval", "episodes", "seeds"], rows)
+
+
+def _limits(gap: Gap) -> str:
+    world, quality = gap["world"], gap["figures"]["quality"]
+    last = quality["horizons"][-1]
+    lines = [
+        f"It knows what was recorded, by the policies that recorded it: {', '.join(gap['policies'])}. Elsewhere it "
+        f"invents; `trust` in `info` says how unusual a step is.",
+        f"Frame by frame it was measured up to {last} steps ({last / world['fps']:.1f} s). Beyond, only the agent's "
+        f"return and the eye judge.",
+        "The frames are small, and what is finer than a pixel (the score's digits, a far bend) is not kept.",
+        "The road ahead is drawn as it comes into view: a dream has no map, and a lap need not close.",
+        "An agent that learns in the dream can exploit it; only its return in the simulator counts.",
+    ]
+    return "## Limits\n\n" + "\n".join(f"- {line}" for line in lines)
+
+
+def _made(gap: Gap) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in gap["versions"].items())
+    files = "\n".join(f"- `{name}` sha256 `{digest}`" for name, digest in gap["files"].items())
+    return (
+        f"## Where this comes from\n\nWritten by `{gap['command']}` with {versions}; every figure is in `gap.json`.\n\n"
+        f"{files}"
+    )
+
+
+# -------------------------------------------------------------------- tables
+
+
+def _by_horizon(title: str, rows: Gap, horizons: Sequence[int], fps: float, digits: int) -> str:
+    head = [title, *(f"{h} ({h / fps:.2g} s)" for h in horizons)]
+    return _table(head, [[name, *_cells(one, digits)] for name, one in rows.items()])
+
+
+def _cells(one: Gap, digits: int) -> Iterable[str]:
+    for value, low, high in zip(one["value"], one["low"], one["high"]):
+        yield _cell(value, low, high, digits)
+
+
+def _cell(value: float | None, low: float | None, high: float | None, digits: int) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.{digits}f}" + ("" if low is None else f" ({_range([low, high], digits)})")
+
+
+def _number(one: Gap, digits: int) -> str:
+    return _cell(one["value"], one["low"], one["high"], digits)
+
+
+def _range(ends: Sequence[float] | None, digits: int) -> str:
+    return "-" if ends is None else f"{ends[0]:.{digits}f} to {ends[1]:.{digits}f}"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---", *("---:" for _ in head[1:])], *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
