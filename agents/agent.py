@@ -144,9 +144,7 @@ class Agent:
         card = read_json(folder / "agent.json")
         weights = folder / "policy.safetensors"
         if card.pop("format", None) != FORMAT:
-            raise ValueError(
-                f"{folder}/agent.json is no agent of format {FORMAT}: make it with `gensim learn`"
-            )
+            raise ValueError(f"{folder}/agent.json is no agent of format {FORMAT}: make it with `gensim learn`")
         claimed = card.pop("weights", None)
         try:
             config = AgentConfig.from_dict(card)
@@ -280,9 +278,7 @@ def _kind(tensor: torch.Tensor | None) -> str:
     return "absent" if tensor is None else f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
 
 
-def _gaussian(
-    mean: np.ndarray, std: np.ndarray, seeds: np.ndarray, step: np.ndarray, calm: bool
-) -> np.ndarray:
+def _gaussian(mean: np.ndarray, std: np.ndarray, seeds: np.ndarray, step: np.ndarray, calm: bool) -> np.ndarray:
     """Actions (m, k) float32, clipped to -1..1, from their means and deviations (m, k)."""
     if not calm:
         draws = torch.from_numpy(uniform(seeds, Stream.ACTION, step, mean.shape[1]))
@@ -315,9 +311,7 @@ def _config_of(model: PPO, repeat: int, deterministic: bool, world: WorldRef | N
     frames = len(shape) == 3
     if type(model.policy) not in (ActorCriticPolicy, ActorCriticCnnPolicy) or not layers:
         kind = type(model.policy).__name__
-        raise ValueError(
-            f"the policy is a {kind} with layers {net}: only MlpPolicy and CnnPolicy with layers fit"
-        )
+        raise ValueError(f"the policy is a {kind} with layers {net}: only MlpPolicy and CnnPolicy with layers fit")
     if model.policy.activation_fn is not nn.Tanh or model.use_sde:
         raise ValueError("only policies with tanh layers and without state-dependent noise can be imported")
     config = AgentConfig(

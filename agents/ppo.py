@@ -58,9 +58,9 @@ class PPOConfig:
     """Whether the finished agent takes its likeliest action, not a drawn one."""
     rows: int = 128
     """Dreams side by side."""
-    n_steps: int = 64
+    n_steps: int = 32
     """Decisions a row between updates."""
-    batch: int = 2048
+    batch: int = 512
     """Decisions in a minibatch."""
     epochs: int = 4
     """Passes over each update's decisions."""
@@ -289,9 +289,7 @@ class Run:
         path = self.out / CHECKPOINT
         if not path.exists():
             if (self.out / "agent.json").exists():
-                raise ValueError(
-                    f"{self.out} holds an agent, and no run to go on with: choose another folder"
-                )
+                raise ValueError(f"{self.out} holds an agent, and no run to go on with: choose another folder")
             return False
         tensors, texts = load_tensors(path)
         meta = json.loads(texts.get("run", "{}"))

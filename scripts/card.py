@@ -16,6 +16,7 @@ from importlib import import_module
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated, Any
 
 import torch
@@ -57,7 +58,7 @@ class Card:
     """Dreamed episodes of the agent."""
     real: int = 4
     """Real episodes of the agent, where no score is given."""
-    simulated: int = 8
+    simulated: int = 6
     """Starts and segments that are replayed in the simulator; 0 for none."""
     moments: int = 20_000
     """Moments of the training data that the nearest one is looked up among."""
@@ -84,12 +85,15 @@ def main(card: Card) -> None:
         "quality": quality(told, heldout, card),
         "rewards": rewards(told, card.seed),
         "ends": ends(world, heldout, seed=card.seed),
-        **alive(world, heldout, told, card),
         **returns(world, card),
     }
-    gap = {**circumstances(world, data, card), "figures": figures}
+    gap: dict[str, Any] = {**circumstances(world, data, card), "figures": figures, "limits": []}
+    measures, text = measures_of(world), ""
+    if measures is not None:
+        figures["alive"] = alive(measures, world, heldout, told, card)
+        gap["limits"], text = list(measures.LIMITS), measures.describe(figures["alive"], world.spec["fps"])
     kept = Heldout.gather(apart, card.kept, length, card.seed).within()
-    write_card(card.world, gap, kept, told, world.spec["fps"])
+    write_card(card.world, gap, kept, told, text)
     print(read_json(card.world / "gap.json")["summary"])
 
 
@@ -99,16 +103,18 @@ def quality(told: Futures, heldout: Heldout, card: Card) -> dict[str, Any]:
     return by_horizon(told, card.seed) | about
 
 
-def alive(world: World, heldout: Heldout, told: Futures, card: Card) -> dict[str, Any]:
-    """What the measures of the world's own folder say, where it has any."""
+def measures_of(world: World) -> ModuleType | None:
+    """The module with measures of the world's own simulator, where there is one."""
     module = IMITATIONS.get(world.spec["env_id"])
-    if module is None or find_spec(f"{module}.alive") is None:
-        return {}
-    measures = import_module(f"{module}.alive")
+    return import_module(f"{module}.alive") if module and find_spec(f"{module}.alive") else None
+
+
+def alive(measures: ModuleType, world: World, heldout: Heldout, told: Futures, card: Card) -> dict[str, Any]:
+    """What those measures say."""
     figures = measures.by_horizon(told, card.seed)
     figures["steering"] = measures.steering(world, heldout, card.simulated, seed=card.seed)
     figures["instruments"] = measures.instruments(heldout, card.simulated, card.seed)
-    return {"alive": figures}
+    return figures | {"summary": measures.summary(figures)}
 
 
 def returns(world: World, card: Card) -> dict[str, Any]:

@@ -173,9 +173,7 @@ def test_repeat_is_equal_in_learning_and_acting(tiny_world: Worlds, tmp_path: Pa
 def test_frames_are_stacked_as_stable_baselines_does(tiny_world: Worlds, tmp_path: Path) -> None:
     world = tiny_world("box")
     agent = on_frames(world, tmp_path, repeat=2)
-    rows = make_rows(
-        world, replace(QUICK, rows=3, batch=8, observation="frames", start_mix=0.0, trust_floor=0.0)
-    )
+    rows = make_rows(world, replace(QUICK, rows=3, batch=8, observation="frames", start_mix=0.0, trust_floor=0.0))
     stacked = VecTransposeImage(VecFrameStack(rows, 2, "last"))
     stacked.seed(3)
     expected, model = stacked.reset(), PPO("CnnPolicy", stacked, n_steps=2, batch_size=6, device="cpu")
@@ -270,9 +268,7 @@ def test_folders_that_are_not_as_they_were_are_refused(tiny_world: Worlds, tmp_p
     data = bytearray((folder / "policy.safetensors").read_bytes())
     data[-1] ^= 1
     (folder / "policy.safetensors").write_bytes(data)
-    with pytest.raises(
-        ValueError, match=r"policy\.safetensors is not the file that agent\.json was written for"
-    ):
+    with pytest.raises(ValueError, match=r"policy\.safetensors is not the file that agent\.json was written for"):
         load(folder)
     with pytest.raises(ValueError, match="unknown settings colour"):
         load(spoil(copy("unknown"), colour="red"))
@@ -305,9 +301,7 @@ def test_an_agent_finds_its_own_world_and_no_other(tiny_world: Worlds, tmp_path:
 
 @pytest.mark.parametrize("kind", ["box", "discrete"])
 @pytest.mark.parametrize("make", [make_agent, on_frames])
-def test_stable_baselines_zips(
-    tiny_world: Worlds, tmp_path: Path, kind: str, make: Callable[..., Agent]
-) -> None:
+def test_stable_baselines_zips(tiny_world: Worlds, tmp_path: Path, kind: str, make: Callable[..., Agent]) -> None:
     agent = make(tiny_world(kind), tmp_path / "agent", repeat=2)
     agent.to_sb3(tmp_path / "agent.zip")
     again = Agent.from_sb3(tmp_path / "agent.zip", repeat=2, world=agent.config.world)
@@ -460,14 +454,10 @@ def rewarding(world: Path, folder: Path) -> Path:
 def test_learning_raises_the_dreamed_return(tiny_world: Worlds, tmp_path: Path) -> None:
     world = rewarding(tiny_world("box", seed=3), tmp_path / "world")
     dream = {"horizon": 20, "trust_floor": 0.0}
-    settings = replace(
-        QUICK, steps=15 * 16 * 16, rows=16, n_steps=16, batch=64, repeat=1, lr=3e-3, dropout=False
-    )
+    settings = replace(QUICK, steps=15 * 16 * 16, rows=16, n_steps=16, batch=64, repeat=1, lr=3e-3, dropout=False)
     make_agent(world, tmp_path / "before")
     learn(world, tmp_path / "after", replace(settings, trust_floor=0.0, save_every=60.0))
-    before, after = (
-        score(tmp_path / name, world, episodes=64, env_kwargs=dream) for name in ("before", "after")
-    )
+    before, after = (score(tmp_path / name, world, episodes=64, env_kwargs=dream) for name in ("before", "after"))
     gain = np.subtract(after.returns, before.returns)  # of the same dreams
     assert gain.mean() > student_t95(64) * gain.std(ddof=1) / 8
 

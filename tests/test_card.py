@@ -14,9 +14,10 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from gensim.core.files import read_json, sha256
-from gensim.envs.carracing import alive
+from gensim.envs.carracing import alive, readings
 from gensim.envs.real import make_real
 from gensim.episodes import Dataset, Episode, write_episode
 from gensim.episodes.sample import is_heldout
@@ -40,6 +41,7 @@ from gensim.world.quality import (
 STEPS = 70  # of the recorded drive
 SPEC = {"env_id": "CarRacing-v3", "env_kwargs": {}, "size": 64, "skip": 2, "fps": 25}
 SPEC |= {"action": {"type": "box", "dim": 2}}
+CONFIG = NetConfig(groups=8, classes=8, hidden=32, widths=(4, 8, 8, 8), head=16)
 
 
 @pytest.fixture(scope="module")
@@ -73,8 +75,7 @@ def data(drive: Any, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     """A small random world of CarRacing's frames and actions."""
-    config = NetConfig(groups=8, classes=8, hidden=32, widths=(4, 8, 8, 8), head=16)
-    one = World.random({**SPEC, "real_frames": 1120}, config, 0)
+    one = World.random({**SPEC, "real_frames": 1120}, CONFIG, 0)
     one.save(tmp_path_factory.mktemp("world"))
     return one
 
@@ -173,7 +174,6 @@ def test_segments_are_what_was_recorded(data: Dataset, heldout: Heldout, drive: 
     episode = drive[0]
     assert (len(heldout), heldout.length, heldout.frames.shape) == (5, 12, (5, 12, 64, 64, 3))
     assert heldout.start[0] == 0 and heldout.start[1] == STEPS - 11 and heldout.term[1, -1]
-    assert len({*heldout.start.tolist()}) == 5
     for i, start in enumerate(heldout.start):
         assert (heldout.frames[i] == episode.frames(start, start + 12)).all()
         assert (heldout.act[i] == episode.act[start : start + 11]).all()
@@ -237,9 +237,14 @@ def test_futures_are_told_as_they_were(told: Futures, heldout: Heldout) -> None:
 def test_dreams_do_not_depend_on_each_other(world: World, heldout: Heldout, told: Futures) -> None:
     again = futures(world, heldout, samples=2)
     assert (again.rivals["dream"] == told.rivals["dream"]).all() and "nearest" not in again.rivals
-    mids = filtered(world, heldout)
-    other = filtered(world, replace(heldout, start=heldout.start + 1))
-    assert (mids.h != other.h).any(1).tolist() == [True, False, False, False, False]  # only one opens its episode
+
+
+def test_only_an_episodes_beginning_is_filtered_as_such(heldout: Heldout) -> None:
+    world = World.random(SPEC, CONFIG, 1)
+    with torch.no_grad():
+        world.net.dynamics.initial[0] += 1  # the memory before a frame in mid-episode
+    begun, other = filtered(world, heldout), filtered(world, replace(heldout, start=heldout.start + 1))
+    assert (begun.h != other.h).any(1).tolist() == [True, False, False, False, False]
 
 
 def test_the_nearest_moment_is_the_one_that_was_recorded(data: Dataset, heldout: Heldout) -> None:
@@ -280,16 +285,15 @@ def test_readings_agree_with_the_simulator(drive: Any) -> None:
     frames, truths = drive[0].frames()[26:], drive[1][26:]  # from when the camera has come down
     heading, rate, pace, wheels = (np.array([getattr(t, n) for t in truths]) for n in alive.Truth.__annotations__)
     assert pace.max() > 30 and abs(np.diff(heading)).max() > 0.03
-    assert abs(alive.speed(frames) - pace).max() < 1.5
-    assert abs(alive.turning(frames) - rate).max() < 0.3
+    assert abs(alive.speed(frames) - pace).max() < 1.4
+    assert abs(alive.turning(frames) - rate).max() < 0.15
     assert (alive.road_under_car(frames) == (wheels >= 2)).mean() > 0.9
-    turned = alive.turn(frames[:-1], frames[1:])
-    assert np.nanmean(abs(turned - np.diff(heading))) < 0.02
-    assert np.sign(np.nansum(turned[19:32])) == np.sign(heading[51 - 19] - heading[19]) or True
+    off = abs(alive.turn(frames[:-1], frames[1:]) - np.diff(heading))
+    assert off.mean() < 0.01 and off.max() < 0.05
 
 
 def test_readings_refuse_other_frames() -> None:
-    for reading in (alive.road_share, alive.speed, alive.turning):
+    for reading in (readings.road_share, readings.speed, readings.turning):
         with pytest.raises(ValueError, match="frames of CarRacing"):
             reading(noise(2))
 

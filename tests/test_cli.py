@@ -98,9 +98,7 @@ def test_learn_score_and_dream(tiny_world: Worlds, tmp_path: Path, capsys: Outpu
     scored = spoken(capsys, "score", agent, "--env", COUNTING, "--episodes", 3, "--seed", 2, "--processes", 1)
     assert {"mean", "std", "ci95", "returns"} <= set(scored) and len(scored["returns"]) == 3
     assert scored["mean"] == pytest.approx(np.mean(scored["returns"])) and scored["seeds"] == [2, 3, 4]
-    scored = spoken(
-        capsys, "score", agent, "--env", world, "--env-kwargs", "horizon", "9", "--deterministic", "True"
-    )
+    scored = spoken(capsys, "score", agent, "--env", world, "--env-kwargs", "horizon", "9", "--deterministic", "True")
     assert max(scored["lengths"]) <= 9 and scored["deterministic"] and scored["real_frames"] == 0
 
     out = tmp_path / "dream.mp4"
@@ -129,9 +127,7 @@ def test_scores_are_told_to_people(tiny_world: Worlds, tmp_path: Path, capsys: O
     assert "95 % of the mean" in said and "over 2 episodes" in said
 
 
-def test_recording_with_an_agent_and_charging_its_meter(
-    tiny_world: Worlds, tmp_path: Path, capsys: Output
-) -> None:
+def test_recording_with_an_agent_and_charging_its_meter(tiny_world: Worlds, tmp_path: Path, capsys: Output) -> None:
     agent, data = tmp_path / "agent", tmp_path / "data"
     make_agent(tiny_world("box"), agent, repeat=2)
     settings = ["--size", 48, "--processes", 1, "--policy", "mixed", "--agent", agent]

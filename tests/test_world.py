@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gensim.models.vae import softmax_unimix
 from gensim.world import NetConfig, State, World
 from gensim.world.fast import Fast, traced
 from gensim.world.tiles import TILE, map_tiles
@@ -177,8 +178,9 @@ def test_global_generators_are_left_alone(world):
     torch.manual_seed(5)
     np.random.seed(5)
     before = torch.get_rng_state().clone(), np.random.get_state()[1].copy()
-    state = world.start(np.arange(3, dtype=np.uint64), dropout=True)
-    world.decode(world.imagine(state, acts(3))[0])
+    again = World.from_weights(TINY, world.weights(), SPEC)
+    state = again.start(np.arange(3, dtype=np.uint64), dropout=True)
+    again.decode(again.imagine(state, acts(3))[0])
     assert torch.equal(before[0], torch.get_rng_state()) and (before[1] == np.random.get_state()[1]).all()
 
 
@@ -218,6 +220,16 @@ def test_observing_a_frame_filters_it(world):
     torch.testing.assert_close(dreamed.h, new.h)  # the memory before a frame is the same, seen or dreamed
     with pytest.raises(ValueError, match="give uint8"):
         world.first(frames[:, :16], np.arange(3, dtype=np.uint64))
+
+
+def test_what_is_seen_is_a_sample_of_the_posterior_not_its_mean(world):
+    frames = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3), np.uint8).repeat(4000, 0)
+    z = world.first(frames, np.arange(4000, dtype=np.uint64)).z
+    x = torch.from_numpy(frames[:1]).permute(0, 3, 1, 2).float() / 127.5 - 1
+    with torch.no_grad():
+        p = softmax_unimix(world.net.encoder(x), TINY.unimix)[0]
+    share = torch.nn.functional.one_hot(z, TINY.classes).float().mean(0)
+    assert (share - p).abs().max() < 0.04 and p.max() < 0.99
 
 
 def test_trust_is_uniform_on_the_data_it_was_calibrated_on_and_falls_with_distance():

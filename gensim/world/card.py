@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +19,18 @@ PICTURE_LIMIT = 400_000  # bytes
 Gap = dict[str, Any]
 
 
-def write_card(folder: str | Path, gap: Gap, heldout: Heldout, told: Futures, fps: float) -> None:
+def write_card(folder: str | Path, gap: Gap, heldout: Heldout, told: Futures, alive: str = "") -> None:
     """Writes heldout.npz, the picture, card.md and, last, gap.json with the hashes of the folder's files.
 
     Raises ValueError when the held-out frames are too many for their file.
     """
     folder = Path(folder)
     heldout.save(folder / "heldout.npz")
-    write_picture(folder / PICTURE, told, fps)
+    write_picture(folder / PICTURE, told, gap["world"]["fps"])
     hashes = {name: sha256(folder / name) for name in FILES if (folder / name).is_file()}
     gap = {"summary": summary(gap), **gap, "files": hashes}
     with atomic_path(folder / "card.md") as path:
-        path.write_text(render(gap), encoding="utf-8")
+        path.write_text(render(gap, alive), encoding="utf-8")
     write_json(folder / "gap.json", gap)
 
 
@@ -45,9 +45,7 @@ def summary(gap: Gap) -> str:
     at = len(horizons) - 1
     dream, still = (quality["psnr"][name]["value"][at] for name in ("dream", "repeated"))
     parts.append(f"{dream:.1f} dB after {horizons[at] / fps:.1f} s (still picture {still:.1f})")
-    if "alive" in figures:
-        road = figures["alive"]["road"]["rivals"]["dream"]["accuracy"]["value"][at]
-        parts.append(f"road right {100 * road:.0f} %")
+    parts += [figures["alive"]["summary"]] if "alive" in figures else []
     returns = figures.get("returns", {})
     if {"dream", "real"} <= returns.keys():
         parts.append(f"return {returns['dream']['mean']:.0f} dreamed, {returns['real']['mean']:.0f} real")
@@ -102,12 +100,12 @@ def _write(canvas: np.ndarray, text: str, at: tuple[int, int]) -> None:
 # -------------------------------------------------------------------- for people
 
 
-def render(gap: Gap) -> str:
-    """The card as Markdown."""
+def render(gap: Gap, alive: str = "") -> str:
+    """The card as Markdown; `alive` is the section on what the world's own folder measures."""
     sections = [
         _head(gap),
         _quality(gap),
-        _alive(gap),
+        alive,
         _judgement(gap),
         _returns(gap),
         _limits(gap),
@@ -148,66 +146,10 @@ def _quality(gap: Gap) -> str:
         f"most like it and went on under the most similar actions. Both measures forgive blur."
     )
     tables = [
-        _by_horizon(f"{label}", quality[name], quality["horizons"], gap["world"]["fps"], digits)
+        table_by_horizon(f"{label}", quality[name], quality["horizons"], gap["world"]["fps"], digits)
         for name, label, digits in (("psnr", "PSNR (dB)", 1), ("ssim", "SSIM", 3))
     ]
     return "\n\n".join([text, *tables])
-
-
-def _alive(gap: Gap) -> str:
-    alive = gap["figures"].get("alive")
-    if alive is None:
-        return ""
-    fps, horizons = gap["world"]["fps"], gap["figures"]["quality"]["horizons"]
-    road, speeds = alive["road"], alive["speed"]
-    tables = [
-        _by_horizon(label, {rival: kinds[kind] for rival, kinds in road["rivals"].items()}, horizons, fps, 2)
-        for kind, label in (
-            ("accuracy", "Road under the car: agreement"),
-            ("balanced", "Road under the car: balanced accuracy"),
-            ("kappa", "Road under the car: Cohen's kappa"),
-        )
-    ]
-    tables.append(_by_horizon("Speed: mean error (m/s)", speeds["rivals"], horizons, fps, 1))
-    share = ", ".join(f"{100 * value:.0f} %" for value in road["on_road"]["value"])
-    text = (
-        "## Alive\n\nRead from frames alone, alike in the dream and in what was recorded. Always naming the commoner "
-        "answer has balanced accuracy 0.5 and kappa 0; the car is really on the road in "
-        f"{share} of the segments at these horizons, and its mean speed at the last is "
-        f"{speeds['real']['value'][-1]:.1f} m/s."
-    )
-    return "\n\n".join([text, *tables, *_steering(alive, fps), *_instruments(alive)])
-
-
-def _steering(alive: Gap, fps: float) -> list[str]:
-    steering = alive.get("steering")
-    if not steering:
-        return ["No segment was fast enough to try the steering."]
-    steps = steering["steps"]
-    text = (
-        f"**Does steering turn?** From {steering['starts']} moving starts (above {steering['moving']:.0f} m/s) the "
-        f"same state is dreamed on with full left and with full right. By how far the view has rotated:"
-    )
-    rows = {name: steering["dream"][name] for name in ("left", "right", "apart")}
-    named = {"left": "turns left under left", "right": "turns right under right", "apart": "left of where right leads"}
-    shares = _by_horizon("Share of dreams", {named[name]: rows[name] for name in rows}, steps, fps, 2)
-    spread = {"dream": steering["dream"]["spread"]}
-    if "real" in steering:
-        spread |= {"simulator, same starts": steering["real"]["spread"], "dream, same starts": steering["same"]}
-    return [text, shares, _by_horizon("Angle between left and right (rad)", spread, steps, fps, 2)]
-
-
-def _instruments(alive: Gap) -> list[str]:
-    checked = alive.get("instruments")
-    if not checked:
-        return []
-    road, speeds, turn, bar = (checked[name] for name in ("road", "speed", "turn", "turning"))
-    return [
-        f"**How far to trust these readings**: on {checked['frames']} frames of the simulator, replayed from their "
-        f"seeds and actions, the road reading agrees with the wheels' own contacts in {_number(road, 3)}; speed is "
-        f"off by {_number(speeds, 2)} m/s, a step's turn of the view by {_number(turn, 3)} rad (mean turn "
-        f"{_number(checked['turn_size'], 3)} rad), the painted rate of turn by {_number(bar, 3)} rad/s."
-    ]
 
 
 def _judgement(gap: Gap) -> str:
@@ -215,14 +157,14 @@ def _judgement(gap: Gap) -> str:
     if "rewards" in figures:
         rewards = figures["rewards"]
         lines.append(
-            f"- Rewards of {rewards['steps']} dreamed steps sum to {_number(rewards['dreamed'], 2)}, recorded "
-            f"{_number(rewards['recorded'], 2)}; correlation over segments {_number(rewards['correlation'], 2)}."
+            f"- Rewards of {rewards['steps']} dreamed steps sum to {cell(rewards['dreamed'], 2)}, recorded "
+            f"{cell(rewards['recorded'], 2)}; correlation over segments {cell(rewards['correlation'], 2)}."
         )
     if "ends" in figures:
         ends = figures["ends"]
         lines.append(
-            f"- Terminations, following real frames: {_number(ends['seen'], 2)} of {ends['terminations']} seen, false "
-            f"alarms in {_number(ends['false_alarms'], 4)} of the other steps."
+            f"- Terminations, following real frames: {cell(ends['seen'], 2)} of {ends['terminations']} seen, false "
+            f"alarms in {cell(ends['false_alarms'], 4)} of the other steps."
         )
     return "## Judgement\n\n" + "\n".join(lines) if lines else ""
 
@@ -257,8 +199,7 @@ def _limits(gap: Gap) -> str:
         f"invents; `trust` in `info` says how unusual a step is.",
         f"Frame by frame it was measured up to {last} steps ({last / world['fps']:.1f} s). Beyond, only the agent's "
         f"return and the eye judge.",
-        "The frames are small, and what is finer than a pixel (the score's digits, a far bend) is not kept.",
-        "The road ahead is drawn as it comes into view: a dream has no map, and a lap need not close.",
+        *gap["limits"],
         "An agent that learns in the dream can exploit it; only its return in the simulator counts.",
     ]
     return "## Limits\n\n" + "\n".join(f"- {line}" for line in lines)
@@ -276,9 +217,15 @@ def _made(gap: Gap) -> str:
 # -------------------------------------------------------------------- tables
 
 
-def _by_horizon(title: str, rows: Gap, horizons: Sequence[int], fps: float, digits: int) -> str:
+def table_by_horizon(title: str, rows: Mapping[str, Gap], horizons: Sequence[int], fps: float, digits: int) -> str:
+    """A Markdown table of figures by name and horizon (steps)."""
     head = [title, *(f"{h} ({h / fps:.2g} s)" for h in horizons)]
     return _table(head, [[name, *_cells(one, digits)] for name, one in rows.items()])
+
+
+def cell(one: Gap, digits: int) -> str:
+    """A figure of one number, with its interval."""
+    return _cell(one["value"], one["low"], one["high"], digits)
 
 
 def _cells(one: Gap, digits: int) -> Iterable[str]:
@@ -292,11 +239,7 @@ def _cell(value: float | None, low: float | None, high: float | None, digits: in
     return f"{value:.{digits}f}" + ("" if low is None else f" ({_range([low, high], digits)})")
 
 
-def _number(one: Gap, digits: int) -> str:
-    return _cell(one["value"], one["low"], one["high"], digits)
-
-
-def _range(ends: Sequence[float] | None, digits: int) -> str:
+def _range(ends: Sequence[Any] | None, digits: int) -> str:
     return "-" if ends is None else f"{ends[0]:.{digits}f} to {ends[1]:.{digits}f}"
 
 

@@ -27,7 +27,7 @@ class Fast:
     def __init__(self, net: Net, dtype: torch.dtype | None = None) -> None:
         self.config, self.dtype = net.config, dtype or compute_dtype()
         c = net.config
-        copy = Net(c)
+        copy = Net.bare(c)
         copy.load_state_dict(net.state_dict())
         copy = copy.to(self.dtype).eval().requires_grad_(False)
         self.encoder = copy.encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

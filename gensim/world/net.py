@@ -27,6 +27,12 @@ class Net(nn.Module):
         self.termination = TerminationHead(c.hidden + c.groups * c.classes, c.head)
         self.disagreement = DisagreementHead(c.hidden, c.groups * c.classes)
 
+    @classmethod
+    def bare(cls, config: NetConfig) -> Net:
+        """Networks to be filled with weights; torch's generator is left as it was."""
+        with torch.random.fork_rng(devices=[]):
+            return cls(config)
+
     def forward(
         self, batch: dict[str, Tensor], free_nats: float, decoded: int, generator: torch.Generator
     ) -> dict[str, Tensor]:

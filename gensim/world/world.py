@@ -51,7 +51,7 @@ class World:
     @classmethod
     def from_weights(cls, config: NetConfig, weights: dict[str, Tensor], spec: dict[str, Any]) -> World:
         """A world from its networks' weights, with trust not yet calibrated and one blank start."""
-        net = Net(config)
+        net = Net.bare(config)
         net.load_state_dict({k: v.to(torch.bfloat16).float() for k, v in weights.items()})
         return cls(net, spec, Trust.blank(), Starts.blank(config))
 
@@ -77,7 +77,7 @@ class World:
         card = read_json(folder / "world.json")
         config = _config(card, folder)
         weights = _checked(folder, "world.safetensors", card)
-        net = Net(config)
+        net = Net.bare(config)
         tensors, _ = load_tensors(weights)
         _fill(net, {k: v for k, v in tensors.items() if not k.startswith("trust.")}, weights)
         trust = Trust.from_tensors(tensors, weights)
