@@ -278,21 +278,19 @@ print(json.dumps({{name: after[key] - before[key] for name, key in above.items()
 
 def flops(bench: Bench) -> tuple[dict[str, float], str]:
     """Floating-point operations of a row's latent step and of its frame, and the type of their numbers."""
+    import torch
     from torch.utils.flop_counter import FlopCounterMode
 
     from gensim.envs.engine import load_world
-    from gensim.world.tiles import TILE
-    from gensim.world.world import FRAMES
 
-    world = load_world(bench.folder)
-    state = world.start(np.arange(TILE, dtype=np.uint64))
-    with FlopCounterMode(display=False) as step:  # it sees this thread alone, where a single tile is computed
-        state, _ = world.imagine(state, np.zeros((TILE, world.action_dim), np.float32))
+    world, rows = load_world(bench.folder), 16
+    state = world.start(np.arange(rows, dtype=np.uint64))
+    act, draws = torch.zeros(rows, world.action_dim), torch.rand(rows, world.config.groups, dtype=torch.float64)
+    with FlopCounterMode(display=False) as step:
+        world.fast.dream(state.h, state.z, act, state.mask, state.temperature, draws, draws[:, 0])
     with FlopCounterMode(display=False) as frame:
-        world.decode(state.rows(np.arange(FRAMES)))
-    counted = {"step": step.get_total_flops() / TILE, "frame": frame.get_total_flops() / FRAMES}
-    if not all(counted.values()):
-        raise ValueError(f"no operations were counted ({counted}): the world computes past torch's counter")
+        world.fast.paint(state.z)
+    counted = {"step": step.get_total_flops() / rows, "frame": frame.get_total_flops() / rows}
     return counted, str(world.dtype).removeprefix("torch.")
 
 

@@ -228,6 +228,8 @@ def test_held_out_frames_that_cannot_be(data: Dataset, heldout: Heldout, tmp_pat
 def test_futures_are_told_as_they_were(told: Futures, heldout: Heldout) -> None:
     assert told.horizons == (1, 2, 5)
     assert (told.real[:, 0] == heldout.frames[:, CONTEXT - 1 + np.array([1, 2, 5])]).all()
+    assert (told.before["real"][:, 0] == heldout.frames[:, CONTEXT - 1 + np.array([0, 1, 4])]).all()
+    assert (told.before["dream"][:, :, 1] == told.sides["dream"][:, :, 0]).all()
     assert (told.rivals["repeated"][:, 0, 2] == heldout.frames[:, CONTEXT - 1]).all()
     assert told.rivals["dream"].shape == (5, 2, 3, 64, 64, 3) and told.dreamed.shape == (5, 2, 5)
     assert (told.rew == heldout.rew[:, CONTEXT - 1 : CONTEXT + 4]).all()
@@ -263,7 +265,7 @@ def test_figures_by_horizon(told: Futures) -> None:
         assert result[name].keys() == {"dream", "repeated", "nearest"}
         one = result[name]["dream"]
         assert all(low <= value <= high for low, value, high in zip(one["low"], one["value"], one["high"]))
-    perfect = replace(told, rivals={"dream": told.real})
+    perfect = replace(told, sides={"real": told.real, "dream": told.real})
     assert by_horizon(perfect)["psnr"]["dream"]["value"] == [60.0] * 3
     assert by_horizon(perfect)["ssim"]["dream"]["value"] == [1.0] * 3
 
@@ -285,11 +287,13 @@ def test_readings_agree_with_the_simulator(drive: Any) -> None:
     frames, truths = drive[0].frames()[26:], drive[1][26:]  # from when the camera has come down
     heading, rate, pace, wheels = (np.array([getattr(t, n) for t in truths]) for n in alive.Truth.__annotations__)
     assert pace.max() > 30 and abs(np.diff(heading)).max() > 0.03
-    assert abs(alive.speed(frames) - pace).max() < 1.4
-    assert abs(alive.turning(frames) - rate).max() < 0.15
-    assert (alive.road_under_car(frames) == (wheels >= 2)).mean() > 0.9
-    off = abs(alive.turn(frames[:-1], frames[1:]) - np.diff(heading))
+    assert abs(readings.speed(frames) - pace).max() < 1.4
+    assert abs(readings.turning(frames) - rate).max() < 0.15
+    assert (readings.road_under_car(frames) == (wheels >= 2)).mean() > 0.9
+    turn, way = readings.motion(frames[:-1], frames[1:])
+    off = abs(turn - np.diff(heading))
     assert off.mean() < 0.01 and off.max() < 0.05
+    assert abs(25 * way - (pace[:-1] + pace[1:]) / 2).mean() < 2.5
 
 
 def test_readings_refuse_other_frames() -> None:
@@ -307,10 +311,10 @@ def test_a_view_that_is_turned() -> None:
         wide = cv2.warpAffine(cv2.resize(scene, (80, 64)), about, (80, 64), borderMode=cv2.BORDER_REFLECT)
         turned.append(cv2.resize(wide, (64, 64)))
     before, after = np.stack([turned[0]] * 2), np.stack(turned[1:])
-    angles = alive.turn(before, after)
-    assert np.allclose(abs(angles), np.deg2rad(3), atol=0.015) and angles[0] * angles[1] < 0
+    angles, way = readings.motion(before, after)
+    assert np.allclose(abs(angles), np.deg2rad(3), atol=0.015) and angles[0] * angles[1] < 0 and way.max() < 0.3
     grass = np.full((1, 64, 64, 3), (102, 204, 102), np.uint8)
-    assert np.isnan(alive.turn(grass, grass)).all()
+    assert readings.motion(grass, grass) == (0.0, 0.0)
 
 
 def test_agreement_is_counted_as_it_should() -> None:

@@ -1,4 +1,4 @@
-"""What a CarRacing frame says: road under the car, speed, rate of turn, and how far the view has turned.
+"""What CarRacing's frames say: road under the car, and speed and turn, painted on bars and by how the view moves.
 
 Read from pixels alone, alike in dreams and in the simulator, so that blur wins nothing.
 """
@@ -12,6 +12,7 @@ SIZE = 64  # pixels of the frames that these readings are made for
 CAR = (48, 32)  # row and column of the car
 BAR = 56  # the row where the indicators begin
 SPEED_SCALE, SPEED_BASE = 18.94, -3.73  # m/s a white pixel; the bar is drawn in whole steps of 2.5 m/s, one at least
+METRE = 1.296  # pixels in a view of 80 x 64: the camera shows 16.2 of 1,000 x 800 for a metre
 TURN_SCALE = 0.24  # rad/s a red pixel: the bar is 3.2 pixels high and grows by 1.28 for each rad/s
 
 
@@ -48,34 +49,39 @@ def turning(frames: np.ndarray) -> np.ndarray:
     return (red[:, 38:48].sum(1) - red[:, 48:].sum(1)) * TURN_SCALE
 
 
-def turn(before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """Turn of the car (n,) in rad, left positive, by which the view rotated between frames (n, 64, 64, 3).
+def motion(before: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Turn (n,) in rad, left positive, and way (n,) in m of the car between two frames (n, 64, 64, 3) each.
 
-    The rotation and shift that align the two views best (enhanced correlation); NaN where none is found.
+    By the rotation and shift that align the two views best (enhanced correlation); zero where none is found,
+    for a view without anything to align by stands still.
 
     Reference: Parametric Image Alignment Using Enhanced Correlation Coefficient Maximization (Evangelidis and
     Psarakis, 2008), doi:10.1109/TPAMI.2008.113.
     """
     _check(before)
     _check(after)
-    return np.array([_turn(_view(a), _view(b)) for a, b in zip(before, after)])
+    found = np.array([_moved(_view(a), _view(b)) for a, b in zip(before, after)]).reshape(-1, 2)
+    return found[:, 0], found[:, 1]
 
 
 def _view(frame: np.ndarray) -> np.ndarray:
     """What is above the indicators, grey and as wide as it really is: float32 (56, 80)."""
     grey = frame[:BAR, :, 1].astype(np.float32) - 0.5 * frame[:BAR, :, 0]
-    return cv2.GaussianBlur(cv2.resize(grey, (80, BAR)), (5, 5), 0)
+    wide = cv2.resize(grey, (80, BAR))
+    return np.asarray(cv2.GaussianBlur(wide, (5, 5), 0), np.float32)
 
 
-def _turn(before: np.ndarray, after: np.ndarray) -> float:
+def _moved(before: np.ndarray, after: np.ndarray) -> tuple[float, float]:
     warp, stop = np.eye(2, 3, dtype=np.float32), (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 60, 1e-5)
     mask = np.full(before.shape, 255, np.uint8)
     mask[CAR[0] - 5 : CAR[0] + 5, 34:46] = 0  # the car stands still in the view
     try:
-        _, warp = cv2.findTransformECC(before, after, warp, cv2.MOTION_EUCLIDEAN, stop, mask, 1)
+        _, found = cv2.findTransformECC(before, after, warp, cv2.MOTION_EUCLIDEAN, stop, mask, 1)
     except cv2.error:  # nothing to align by, such as grass alone
-        return float("nan")
-    return float(np.arctan2(warp[1, 0], warp[0, 0]))
+        return 0.0, 0.0
+    here = np.array([39.5, CAR[0] - 0.5])
+    shift = found[:, :2] @ here + found[:, 2] - here
+    return float(np.arctan2(found[1, 0], found[0, 0])), float(np.hypot(*shift)) / METRE
 
 
 def _check(frames: np.ndarray) -> None:

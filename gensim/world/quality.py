@@ -87,10 +87,11 @@ class Futures:
     """What followed n contexts really, and what m rivals say, after each of q horizons.
 
     Arguments:
-        horizons: steps after the context's last frame, int (q,).
+        horizons: steps after the context's last frame.
         context: the contexts' last frames, uint8 (n, h, w, 3).
-        real: uint8 (n, 1, q, h, w, 3).
-        rivals: by name ("dream", "repeated", "nearest"), uint8 (n, m, q, h, w, 3), m samples.
+        sides: frames uint8 (n, m, q, h, w, 3), m samples, of "real" and of its rivals: "dream", "repeated" and,
+            with a pool, "nearest".
+        before: the same, a step before each horizon.
         rew: the rewards of all steps up to the last horizon: recorded float32 (n, steps).
         dreamed: those that were dreamed, float32 (n, m, steps).
         group: int64 (n,), equal for contexts of one episode.
@@ -98,16 +99,21 @@ class Futures:
 
     horizons: tuple[int, ...]
     context: np.ndarray
-    real: np.ndarray
-    rivals: dict[str, np.ndarray]
+    sides: dict[str, np.ndarray]
+    before: dict[str, np.ndarray]
     rew: np.ndarray
     dreamed: np.ndarray
     group: np.ndarray
 
     @property
-    def sides(self) -> dict[str, np.ndarray]:
-        """The rivals and, first, what is real."""
-        return {"real": self.real, **self.rivals}
+    def real(self) -> np.ndarray:
+        """What was recorded, uint8 (n, 1, q, h, w, 3)."""
+        return self.sides["real"]
+
+    @property
+    def rivals(self) -> dict[str, np.ndarray]:
+        """What is compared with it, by name."""
+        return {name: frames for name, frames in self.sides.items() if name != "real"}
 
 
 def futures(
@@ -124,22 +130,23 @@ def futures(
     nearest moment is played on as a baseline.
     """
     steps = heldout.length - CONTEXT
-    horizons = tuple(h for h in horizons if h <= steps)
+    horizons = tuple(h for h in horizons if 1 <= h <= steps)
     if not horizons:
         raise ValueError(f"segments of {heldout.length} frames have no horizon: give {CONTEXT + 1} or more")
-    at = CONTEXT - 1 + np.array(horizons)
-    context = heldout.frames[:, CONTEXT - 1]
-    dream, rew = _dream(world, heldout, horizons, samples, seed)
-    rivals = {"dream": dream, "repeated": np.repeat(context[:, None, None], len(horizons), 2)}
+    kept = sorted({*horizons, *(h - 1 for h in horizons)})
+    context, last = heldout.frames[:, CONTEXT - 1], CONTEXT - 1 + max(horizons)
+    frames, rew = _dream(world, heldout, kept, samples, seed)
+    sides = {"real": heldout.frames[:, None, CONTEXT - 1 + np.array(kept)], "dream": frames}
+    sides["repeated"] = np.repeat(context[:, None, None], len(kept), 2)
     if pool is not None:
-        acts = heldout.inputs[:, CONTEXT - 1 : CONTEXT - 1 + max(horizons)]
-        rivals["nearest"] = pool.play(context, acts, horizons)[:, None]
+        sides["nearest"] = pool.play(context, heldout.inputs[:, CONTEXT - 1 : last], kept)[:, None]
+    now, before = ([kept.index(h - back) for h in horizons] for back in (0, 1))
     return Futures(
         horizons=horizons,
         context=context,
-        real=heldout.frames[:, None, at],
-        rivals=rivals,
-        rew=heldout.rew[:, CONTEXT - 1 : CONTEXT - 1 + max(horizons)],
+        sides={name: frames[:, :, now] for name, frames in sides.items()},
+        before={name: frames[:, :, before] for name, frames in sides.items()},
+        rew=heldout.rew[:, CONTEXT - 1 : last],
         dreamed=rew,
         group=np.unique(heldout.episode, return_inverse=True)[1],
     )
@@ -148,7 +155,8 @@ def futures(
 def filtered(world: World, heldout: Heldout, frames: int = CONTEXT, seed: int = 0) -> State:
     """The states (n,) after each segment's first frames, the world having seen nothing before them."""
     acts, shown = heldout.inputs, heldout.frames
-    state = world.first(shown[:, 0], fold(np.array([seed], np.uint64).repeat(len(heldout)), np.arange(len(heldout))))
+    keys = fold(np.full(len(heldout), seed, np.uint64), np.arange(len(heldout)))
+    state = world.first(shown[:, 0], keys)
     opens = (heldout.start == 0).astype(np.int64)
     state.h = world.net.dynamics.initial.detach()[opens].float().clone()  # mid-episode it is another memory
     for t in range(1, frames):
@@ -157,15 +165,16 @@ def filtered(world: World, heldout: Heldout, frames: int = CONTEXT, seed: int = 
 
 
 def _dream(
-    world: World, heldout: Heldout, horizons: Sequence[int], samples: int, seed: int
+    world: World, heldout: Heldout, kept: Sequence[int], samples: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Frames (n, samples, q, h, w, 3) at the horizons and rewards (n, samples, steps) of all steps."""
+    """Frames (n, samples, q, h, w, 3) after the steps that are kept, and rewards (n, samples, steps) of all."""
     acts, frames, rewards = np.repeat(heldout.inputs, samples, 0), [], []
     state = filtered(world, heldout, seed=seed).branch(samples)
-    for t in range(max(horizons)):
-        state, step = world.imagine(state, acts[:, CONTEXT - 1 + t])
-        rewards.append(step.rew)
-        if t + 1 in horizons:
+    for t in range(max(kept) + 1):
+        if t > 0:
+            state, step = world.imagine(state, acts[:, CONTEXT - 2 + t])
+            rewards.append(step.rew)
+        if t in kept:
             frames.append(world.decode(state))
     shape = (len(heldout), samples)
     stack = np.stack(frames, 1)  # (n samples, q, h, w, 3)
@@ -204,7 +213,7 @@ class Pool:
         """The recorded frames uint8 (n, q, h, w, 3) after each one's nearest moment."""
         found = self.where[self.nearest(frames, acts)]
         tapes = {i: read_episode(self.episodes[i].path) for i in sorted({*found[:, 0].tolist()})}
-        return np.stack([np.stack([tapes[i].frame(t + h) for h in horizons]) for i, t in found])
+        return np.stack([np.stack([tapes[i].frame(t + h) for h in horizons]) for i, t in found.tolist()])
 
     def _read(self, i: int, every: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         tape = read_episode(self.episodes[i].path)
