@@ -18,6 +18,7 @@ import torch
 
 from gensim.core.files import read_json, sha256
 from gensim.envs.carracing import alive, readings
+from gensim.envs.carracing.replay import Truth, replay, simulator
 from gensim.envs.real import make_real
 from gensim.episodes import Dataset, Episode, write_episode
 from gensim.episodes.sample import is_heldout
@@ -45,16 +46,16 @@ CONFIG = NetConfig(groups=8, classes=8, hidden=32, widths=(4, 8, 8, 8), head=16)
 
 
 @pytest.fixture(scope="module")
-def drive() -> tuple[Episode, list[alive.Truth]]:
+def drive() -> tuple[Episode, list[Truth]]:
     """A short drive in the simulator, straight on and then with full wheel, and the truth at each frame."""
     env = make_real("CarRacing-v3")
     frame, _ = env.reset(seed=3)
-    frames, truths, acts, rew = [frame], [alive.Truth.of(env)], [], []
+    frames, truths, acts, rew = [frame], [Truth.of(env)], [], []
     for t in range(STEPS):
         acts.append(np.array([0.0 if t < 45 else -1.0 if t < 58 else 1.0, 0.8 if t < 45 else 0.1], np.float32))
         frame, reward, *_ = env.step(acts[-1])
         frames.append(frame)
-        truths.append(alive.Truth.of(env))
+        truths.append(Truth.of(env))
         rew.append(reward)
     env.close()
     term, trunc = np.zeros(STEPS, bool), np.arange(STEPS) == STEPS - 1
@@ -285,7 +286,7 @@ def test_judgements(world: World, heldout: Heldout, told: Futures) -> None:
 
 def test_readings_agree_with_the_simulator(drive: Any) -> None:
     frames, truths = drive[0].frames()[26:], drive[1][26:]  # from when the camera has come down
-    heading, rate, pace, wheels = (np.array([getattr(t, n) for t in truths]) for n in alive.Truth.__annotations__)
+    heading, rate, pace, wheels = (np.array([getattr(t, n) for t in truths]) for n in Truth.__annotations__)
     assert pace.max() > 30 and abs(np.diff(heading)).max() > 0.03
     assert abs(readings.speed(frames) - pace).max() < 1.4
     assert abs(readings.turning(frames) - rate).max() < 0.15
@@ -329,8 +330,8 @@ def test_agreement_is_counted_as_it_should() -> None:
 
 
 def test_a_replay_that_comes_elsewhere_is_refused(heldout: Heldout) -> None:
-    with alive.simulator(heldout) as env, pytest.raises(ValueError, match="does not replay"):
-        alive.replay(env, replace(heldout, seed=heldout.seed + 1), 0)
+    with simulator(heldout) as env, pytest.raises(ValueError, match="does not replay"):
+        replay(env, replace(heldout, seed=heldout.seed + 1), 0)
 
 
 # ------------------------------------------------------------------ the whole card

@@ -131,7 +131,8 @@ def _head(gap: Gap) -> str:
         f"- **In one line**: {gap['summary']}.",
         f"![Dreamed below real, by horizon]({PICTURE})",
         f"Each pair of rows goes on from {CONTEXT} recorded frames of an episode held out from the fit: above what "
-        f"was recorded, below what is dreamed under the same actions.",
+        f"was recorded, below what is dreamed under the same actions. The pairs are spread evenly over the segments, "
+        f"not chosen by eye.",
     ]
     return "\n\n".join(lines[:2]) + "\n\n" + "\n".join(lines[2:5]) + "\n\n" + "\n\n".join(lines[5:])
 
@@ -163,8 +164,9 @@ def _judgement(gap: Gap) -> str:
     if "ends" in figures:
         ends = figures["ends"]
         lines.append(
-            f"- Terminations, following real frames: {cell(ends['seen'], 2)} of {ends['terminations']} seen, false "
-            f"alarms in {cell(ends['false_alarms'], 4)} of the other steps."
+            f"- Terminations, following real frames: {ends['hits']} of {ends['terminations']} seen when they came; "
+            f"false alarms in a share of {cell(ends['false_alarms'], 4)} of {ends['steps'] - ends['terminations']:,} "
+            "other steps."
         )
     return "## Judgement\n\n" + "\n".join(lines) if lines else ""
 

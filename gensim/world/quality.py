@@ -327,10 +327,10 @@ def ends(world: World, heldout: Heldout, threshold: float = 0.5, seed: int = 0) 
         odds.append(step.term_prob)
     said, term = np.stack(odds, 1) > threshold, heldout.term  # (n, steps)
     group = np.unique(heldout.episode, return_inverse=True)[1]
-    counts = np.stack([said & term, term, said & ~term, ~term], -1).sum(1).astype(float)  # (n, 4)
+    counts = np.stack([said & ~term, ~term], -1).sum(1).astype(float)  # (n, 2)
     return {
         "terminations": int(term.sum()),
         "steps": int(term.size),
-        "seen": figure(counts, lambda p: p[..., 0] / p[..., 1], group, seed),
-        "false_alarms": figure(counts, lambda p: p[..., 2] / p[..., 3], group, seed),
+        "hits": int((said & term).sum()),
+        "false_alarms": figure(counts, lambda p: p[..., 0] / p[..., 1], group, seed),
     }
