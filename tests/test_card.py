@@ -294,7 +294,7 @@ def test_readings_agree_with_the_simulator(drive: Any) -> None:
     turn, way = readings.motion(frames[:-1], frames[1:])
     off = abs(turn - np.diff(heading))
     assert off.mean() < 0.01 and off.max() < 0.05
-    assert abs(25 * way - (pace[:-1] + pace[1:]) / 2).mean() < 2.5
+    assert abs(25 * way - (pace[:-1] + pace[1:]) / 2).mean() < 4
 
 
 def test_readings_refuse_other_frames() -> None:
@@ -358,7 +358,7 @@ def test_a_card_from_world_data_and_agent(
     scored = _scored(agent, tmp_path / "score.json")
     script.main(
         script.Card(
-            folder, data.folder, agent, (scored,), segments=6, samples=2, dreams=2, simulated=1, kept=2, holdout=0.5
+            folder, data.folder, agent, (scored,), segments=4, samples=2, dreams=2, simulated=1, kept=2, holdout=0.5
         )
     )
     gap = read_json(folder / "gap.json")

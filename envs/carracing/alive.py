@@ -302,7 +302,7 @@ def _trusted(checked: dict[str, Any] | None) -> list[str]:
     return [
         f"**How good these readings are**: on {checked['frames']} frames of the simulator, replayed from seeds and "
         f"actions, the road reading agrees with the wheels' own contacts in a share of {shown['road']}; on average "
-        f"the bar's speed is off by {shown['speed']} m/s and the ground's by {shown['ground']} m/s, the turn of the view "
-        f"by {shown['turn']} rad/s and the painted one by {shown['turning']} rad/s, where the car turns by "
+        f"the bar's speed is off by {shown['speed']} m/s and the ground's by {shown['ground']} m/s, the turn of the "
+        f"view by {shown['turn']} rad/s and the painted one by {shown['turning']} rad/s, where the car turns by "
         f"{shown['turn_size']} rad/s."
     ]

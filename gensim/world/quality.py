@@ -220,7 +220,7 @@ class Pool:
         times = np.arange(i % every, len(tape) + 1 - self.ahead, every)  # begins elsewhere in each episode
         where = np.stack([np.full(len(times), i), times], 1)
         acts, blank = _inputs(tape), np.zeros((0, THUMB * THUMB * 3), np.uint8)
-        thumbs = _thumbs(np.stack([tape.frame(t) for t in times])) if len(times) else blank
+        thumbs = _thumbs(np.stack([tape.frame(t) for t in times.tolist()])) if len(times) else blank
         steps = times[:, None] + np.arange(self.ahead)
         return thumbs, acts[steps], where
 

@@ -11,7 +11,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-TILE = 16
+TILE = 32
 
 
 def map_tiles(f: Callable[..., Sequence[Tensor]], *rows: Tensor, size: int = TILE) -> list[Tensor]:

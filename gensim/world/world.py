@@ -25,6 +25,7 @@ from gensim.world.tiles import TILE, map_tiles
 from gensim.world.trust import Trust
 
 FORMAT = 1
+PAINTED = 8  # frames of a tile: convolutions gain little from more, and a single row pays for all
 SEEN = 4  # real frames of a tile: who filters often has one row alone
 Tile = Callable[..., Sequence[Tensor]]
 Edit = Callable[[str, Tensor], Tensor]
@@ -169,7 +170,7 @@ class World:
 
     def decode(self, state: State) -> np.ndarray:
         """Frames (n, h, w, 3) uint8 of the latents alone."""
-        return map_tiles(self._paint, state.z)[0].numpy()
+        return map_tiles(self._paint, state.z, size=PAINTED)[0].numpy()
 
     def latent(self, state: State) -> np.ndarray:
         """The state as one vector (n, latent_dim) float32: the memory, then the one-hot latent."""
@@ -188,7 +189,7 @@ class World:
 
     @cached_property
     def _paint(self) -> Tile:
-        return traced(self.fast.paint, torch.zeros(TILE, self.config.groups, dtype=torch.int64))
+        return traced(self.fast.paint, torch.zeros(PAINTED, self.config.groups, dtype=torch.int64))
 
     def _steered(self, proposal: Proposal | None, edit: Edit | None) -> Tile:
         def tile(h: Tensor, z: Tensor, act: Tensor, mask: Tensor, t: Tensor, u: Tensor, end: Tensor) -> Dreamed:
