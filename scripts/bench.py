@@ -366,9 +366,7 @@ def shares(rounds: list[dict[str, Any]], counted: dict[str, float], kind: str) -
     return figures
 
 
-def figure(
-    values: list[float], unit: str, above: float | None = None, below: float | None = None
-) -> dict[str, Any]:
+def figure(values: list[float], unit: str, above: float | None = None, below: float | None = None) -> dict[str, Any]:
     """The median of some values with its interval and, where there is a bar, whether it is met."""
     value, spread = statistics.median(values), [round(end, 3) for end in interval(values)]
     found: dict[str, Any] = {"value": round(value, 3), "interval": spread, "unit": unit}

@@ -70,13 +70,21 @@ def run(code: str, folder: Path, *shell: str) -> str:
 
 
 def follow(text: str, folder: Path) -> None:
-    """Does what a page says: saves blocks that begin with a file's name, runs the others, but installs nothing."""
-    for language, code in re.findall(r"^```(sh|python)\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
-        name = re.match(r"# (\w+\.py)\n", code)
-        if name:
-            (folder / name[1]).write_text(code, encoding="utf-8")
-        elif "pip install" not in code:
-            run(small(code), folder, *((sys.executable,) if language == "python" else ()))
+    """Does what a page says: saves code that begins with a file's name, runs the commands, then the other code.
+
+    The first command is run as it stands; the others share an interpreter, which saves most of their time.
+    """
+    code = blocks(text, "python")
+    files = {match[1]: block for block in code if (match := re.match(r"# (\w+\.py)\n", block))}
+    for name, block in files.items():
+        (folder / name).write_text(block, encoding="utf-8")
+    first, *others = commands(small("".join(blocks(text, "sh"))))
+    run(shlex.join(["python", "-m", "gensim", *first]), folder)
+    main = "from gensim.__main__ import main"
+    run(f"{main}\nfor line in {others}:\n    assert main(line) == 0, line", folder, sys.executable)
+    for block in code:
+        if block not in files.values():
+            run(small(block), folder, sys.executable)
 
 
 def test_own_world(tmp_path: Path) -> None:

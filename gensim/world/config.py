@@ -26,7 +26,7 @@ class NetConfig:
     """Width of the reward and termination heads."""
     dropout: float = 0.1
     """Share of the prior's units off in a mask that holds for an episode."""
-    unimix: float = 0.002
+    unimix: float = 0.01
     """Share of the uniform law in every categorical, so that no log-probability is infinite."""
 
     def __post_init__(self) -> None:
@@ -64,7 +64,7 @@ class FitConfig:
     """Largest norm of the gradient."""
     average: float = 0.995
     """Decay of the running average of the weights, which is what is shipped."""
-    reconstruction: float = 4.0
+    reconstruction: float = 2.0
     """Weight of the squared error of a frame, summed over its pixels in 0..1."""
     rep: float = 0.1
     """Weight of the encoder's share of the divergence; the dynamics' share weighs 1."""
