@@ -24,6 +24,7 @@ VERBS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one verb; returns the exit status: 0, or 1 after a fault of what was given."""
     argv = list(sys.argv[1:] if argv is None else argv)
+    sys.path.append("")  # "module:Name-v0" may name a module of the folder one is in, after all that is installed
     verb = argv[0] if argv and argv[0] in VERBS else None
     style = (tyro.conf.FlagCreatePairsOff,)
     options = tyro.cli(_verbs(verb), prog="gensim", description=__doc__, args=argv, config=style)
