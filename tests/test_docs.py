@@ -179,7 +179,7 @@ def test_recipe(recipe: Path) -> None:
     assert commands((recipe / "log").read_text()) == asked, "a recipe that was done did something again"
 
 
-@pytest.mark.parametrize("stop", [1, 2, 5, 9])
+@pytest.mark.parametrize("stop", [1, 2, 5, 7])
 def test_recipe_goes_on(recipe: Path, stop: int) -> None:
     """Stopped in any stage it begins with that one again: no world is fitted twice, no agent learned twice."""
     (recipe / "stop").write_text(str(stop))
