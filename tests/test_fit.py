@@ -63,7 +63,15 @@ def data(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def fitted(data, tmp_path_factory) -> World:
     config = FitConfig(
-        data, tmp_path_factory.mktemp("world"), steps=640, batch=8, length=12, decoded=6, hidden=64, lr=1e-3, reconstruction=1.0
+        data,
+        tmp_path_factory.mktemp("world"),
+        steps=640,
+        batch=8,
+        length=12,
+        decoded=6,
+        hidden=64,
+        lr=1e-3,
+        reconstruction=1.0,
     )
     return fit(config, quiet=True)
 
