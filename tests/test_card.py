@@ -165,6 +165,7 @@ def test_what_does_not_exist_is_null() -> None:
     partly = np.array([[[1.0, np.nan]], [[3.0, np.nan]]])
     assert mean_figure(partly, np.arange(2))["value"] == [2.0, None]
     assert figure(np.ones((3, 2)), lambda p: p[..., 0] / p[..., 1], np.arange(3))["value"] == 1.0
+    assert mean_figure(np.ones((4, 1, 1)), np.zeros(4))["low"] == [None]
     json.dumps(nothing, allow_nan=False)
 
 
@@ -229,8 +230,8 @@ def test_held_out_frames_that_cannot_be(data: Dataset, heldout: Heldout, tmp_pat
 def test_futures_are_told_as_they_were(told: Futures, heldout: Heldout) -> None:
     assert told.horizons == (1, 2, 5)
     assert (told.real[:, 0] == heldout.frames[:, CONTEXT - 1 + np.array([1, 2, 5])]).all()
-    assert (told.before["real"][:, 0] == heldout.frames[:, CONTEXT - 1 + np.array([0, 1, 4])]).all()
-    assert (told.before["dream"][:, :, 1] == told.sides["dream"][:, :, 0]).all()
+    assert (told.tracks["real"] == heldout.frames[:, CONTEXT - 1 : CONTEXT + 5]).all()
+    assert (told.tracks["dream"][:, [1, 2, 5]] == told.sides["dream"][:, 0]).all()
     assert (told.rivals["repeated"][:, 0, 2] == heldout.frames[:, CONTEXT - 1]).all()
     assert told.rivals["dream"].shape == (5, 2, 3, 64, 64, 3) and told.dreamed.shape == (5, 2, 5)
     assert (told.rew == heldout.rew[:, CONTEXT - 1 : CONTEXT + 4]).all()
@@ -253,8 +254,8 @@ def test_only_an_episodes_beginning_is_filtered_as_such(heldout: Heldout) -> Non
 def test_the_nearest_moment_is_the_one_that_was_recorded(data: Dataset, heldout: Heldout) -> None:
     pool = Pool(data.episodes[:1], 7, moments=10_000)
     acts = heldout.inputs[:, CONTEXT - 1 : CONTEXT + 4]
-    shown = pool.play(heldout.frames[2:, CONTEXT - 1], acts[2:], (1, 5))
-    assert (shown == heldout.frames[2:][:, [CONTEXT, CONTEXT + 4]]).all()
+    shown = pool.play(heldout.frames[2:, CONTEXT - 1], acts[2:])
+    assert (shown == heldout.frames[2:, CONTEXT - 1 : CONTEXT + 5]).all()
     with pytest.raises(ValueError, match="look less far ahead"):
         Pool(data.episodes, STEPS + 1)
 
@@ -291,10 +292,11 @@ def test_readings_agree_with_the_simulator(drive: Any) -> None:
     assert abs(readings.speed(frames) - pace).max() < 1.4
     assert abs(readings.turning(frames) - rate).max() < 0.15
     assert (readings.road_under_car(frames) == (wheels >= 2)).mean() > 0.9
-    turn, way = readings.motion(frames[:-1], frames[1:])
+    turn, ahead, left = readings.motion(frames[:-1], frames[1:]).T
     off = abs(turn - np.diff(heading))
     assert off.mean() < 0.01 and off.max() < 0.05
-    assert abs(25 * way - (pace[:-1] + pace[1:]) / 2).mean() < 4
+    assert (ahead > 0).mean() > 0.9
+    assert abs(25 * np.hypot(ahead, left) - (pace[:-1] + pace[1:]) / 2).mean() < 4
 
 
 def test_readings_refuse_other_frames() -> None:
@@ -312,10 +314,14 @@ def test_a_view_that_is_turned() -> None:
         wide = cv2.warpAffine(cv2.resize(scene, (80, 64)), about, (80, 64), borderMode=cv2.BORDER_REFLECT)
         turned.append(cv2.resize(wide, (64, 64)))
     before, after = np.stack([turned[0]] * 2), np.stack(turned[1:])
-    angles, way = readings.motion(before, after)
-    assert np.allclose(abs(angles), np.deg2rad(3), atol=0.015) and angles[0] * angles[1] < 0 and way.max() < 0.3
+    angles, ahead, left = readings.motion(before, after).T
+    assert (
+        np.allclose(abs(angles), np.deg2rad(3), atol=0.015)
+        and angles[0] * angles[1] < 0
+        and abs(ahead).max() < 0.3 > abs(left).max()
+    )
     grass = np.full((1, 64, 64, 3), (102, 204, 102), np.uint8)
-    assert readings.motion(grass, grass) == (0.0, 0.0)
+    assert (readings.motion(grass, grass) == 0).all()
 
 
 def test_agreement_is_counted_as_it_should() -> None:

@@ -158,3 +158,14 @@ def test_held_out_episodes_exist(data):
     sampler = Sampler(Dataset(data), 12, 2, 0, 0.05)
     assert 1 <= len(sampler.heldout) <= 20
     assert len(read_episode(sampler.heldout[0].path).act) > 1
+
+
+def test_logs_without_seeds_make_a_world(data, tmp_path):
+    Dataset.create(tmp_path / "logs", SPEC)
+    for seed in range(40):
+        tape = slide(seed)
+        rows = (tape.act, tape.rew, tape.term, tape.trunc, {**tape.meta, "seed": None})
+        write_episode(tmp_path / "logs", Episode.pack(tape.frames(), *rows), f"{seed:04d}")
+    world = fit(FitConfig(tmp_path / "logs", tmp_path / "w", steps=1, batch=2, length=6, hidden=32), quiet=True)
+    assert world.starts.provenance(0) == {"seed": None, "actions": []}
+    assert world.starts.provenance(41)["seed"] is None

@@ -43,7 +43,7 @@ def gather_starts(world: World, dataset: Dataset, mids: int, seed: int) -> Start
     act = np.zeros((len(chosen), lengths.max(), world.action_dim), np.float32)
     for row, (i, n) in enumerate(zip(chosen, lengths)):
         act[row, :n] = action_rows(world, episodes[i])[:n]
-    seeds = np.array([e.meta["seed"] for e in episodes], np.int64)
+    seeds = np.array([_seed(e) for e in episodes], np.int64)
     return Starts(
         real,
         seeds,
@@ -106,6 +106,11 @@ def _mid_states(world: World, episodes: list[Episode], share: np.ndarray) -> tup
     at = np.maximum((share * (lengths - 1)).astype(np.int64), 1)
     states = follow(world, episodes, int(at.max()))
     return State.cat([states[t][0].rows([i]) for i, t in enumerate(at)]), at
+
+
+def _seed(episode: Episode) -> int:
+    seed = episode.meta.get("seed")
+    return -1 if seed is None else int(seed)  # logs without a simulator have none
 
 
 def action_rows(world: World, episode: Episode) -> np.ndarray:

@@ -91,7 +91,7 @@ class Futures:
         context: the contexts' last frames, uint8 (n, h, w, 3).
         sides: frames uint8 (n, m, q, h, w, 3), m samples, of "real" and of its rivals: "dream", "repeated" and,
             with a pool, "nearest".
-        before: the same, a step before each horizon.
+        tracks: one sample of each at every step from the context's last frame on, (n, 1 + steps, h, w, 3).
         rew: the rewards of all steps up to the last horizon: recorded float32 (n, steps).
         dreamed: those that were dreamed, float32 (n, m, steps).
         group: int64 (n,), equal for contexts of one episode.
@@ -100,7 +100,7 @@ class Futures:
     horizons: tuple[int, ...]
     context: np.ndarray
     sides: dict[str, np.ndarray]
-    before: dict[str, np.ndarray]
+    tracks: dict[str, np.ndarray]
     rew: np.ndarray
     dreamed: np.ndarray
     group: np.ndarray
@@ -133,19 +133,17 @@ def futures(
     horizons = tuple(h for h in horizons if 1 <= h <= steps)
     if not horizons:
         raise ValueError(f"segments of {heldout.length} frames have no horizon: give {CONTEXT + 1} or more")
-    kept = sorted({*horizons, *(h - 1 for h in horizons)})
     context, last = heldout.frames[:, CONTEXT - 1], CONTEXT - 1 + max(horizons)
-    frames, rew = _dream(world, heldout, kept, samples, seed)
-    sides = {"real": heldout.frames[:, None, CONTEXT - 1 + np.array(kept)], "dream": frames}
-    sides["repeated"] = np.repeat(context[:, None, None], len(kept), 2)
+    frames, track, rew = _dream(world, heldout, horizons, samples, seed)
+    tracks = {"real": heldout.frames[:, CONTEXT - 1 : last + 1], "dream": track}
+    tracks["repeated"] = np.repeat(context[:, None], 1 + max(horizons), 1)
     if pool is not None:
-        sides["nearest"] = pool.play(context, heldout.inputs[:, CONTEXT - 1 : last], kept)[:, None]
-    now, before = ([kept.index(h - back) for h in horizons] for back in (0, 1))
+        tracks["nearest"] = pool.play(context, heldout.inputs[:, CONTEXT - 1 : last])
     return Futures(
         horizons=horizons,
         context=context,
-        sides={name: frames[:, :, now] for name, frames in sides.items()},
-        before={name: frames[:, :, before] for name, frames in sides.items()},
+        sides={name: shown[:, None, horizons] for name, shown in tracks.items()} | {"dream": frames},
+        tracks=tracks,
         rew=heldout.rew[:, CONTEXT - 1 : last],
         dreamed=rew,
         group=np.unique(heldout.episode, return_inverse=True)[1],
@@ -165,20 +163,21 @@ def filtered(world: World, heldout: Heldout, frames: int = CONTEXT, seed: int = 
 
 
 def _dream(
-    world: World, heldout: Heldout, kept: Sequence[int], samples: int, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Frames (n, samples, q, h, w, 3) after the steps that are kept, and rewards (n, samples, steps) of all."""
-    acts, frames, rewards = np.repeat(heldout.inputs, samples, 0), [], []
+    world: World, heldout: Heldout, horizons: Sequence[int], samples: int, seed: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Frames (n, samples, q, h, w, 3), one sample's track (n, 1 + steps, h, w, 3), rewards (n, samples, steps)."""
+    acts, n, size = np.repeat(heldout.inputs, samples, 0), len(heldout), world.config.size
     state = filtered(world, heldout, seed=seed).branch(samples)
-    for t in range(max(kept) + 1):
-        if t > 0:
-            state, step = world.imagine(state, acts[:, CONTEXT - 2 + t])
-            rewards.append(step.rew)
-        if t in kept:
-            frames.append(world.decode(state))
-    shape = (len(heldout), samples)
-    stack = np.stack(frames, 1)  # (n samples, q, h, w, 3)
-    return stack.reshape(*shape, *stack.shape[1:]), np.stack(rewards, 1).reshape(*shape, -1)
+    one = np.arange(n) * samples
+    frames, track, rewards = [], [world.decode(state.rows(one))], []
+    for t in range(1, max(horizons) + 1):
+        state, step = world.imagine(state, acts[:, CONTEXT - 2 + t])
+        rewards.append(step.rew)
+        shown = world.decode(state if t in horizons else state.rows(one))
+        track.append(shown[one] if t in horizons else shown)
+        frames += [shown] if t in horizons else []
+    stack = np.stack(frames, 1).reshape(n, samples, -1, size, size, 3)  # (n, samples, q, h, w, 3)
+    return stack, np.stack(track, 1), np.stack(rewards, 1).reshape(n, samples, -1)
 
 
 class Pool:
@@ -209,11 +208,11 @@ class Pool:
         other = ((self.acts[few, : acts.shape[1]] - acts[:, None]) ** 2).mean((2, 3))
         return few[np.arange(len(few)), other.argmin(1)]
 
-    def play(self, frames: np.ndarray, acts: np.ndarray, horizons: Sequence[int]) -> np.ndarray:
-        """The recorded frames uint8 (n, q, h, w, 3) after each one's nearest moment."""
+    def play(self, frames: np.ndarray, acts: np.ndarray) -> np.ndarray:
+        """Each one's nearest moment and what was recorded after it, uint8 (n, 1 + steps, h, w, 3)."""
         found = self.where[self.nearest(frames, acts)]
         tapes = {i: read_episode(self.episodes[i].path) for i in sorted({*found[:, 0].tolist()})}
-        return np.stack([np.stack([tapes[i].frame(t + h) for h in horizons]) for i, t in found.tolist()])
+        return np.stack([tapes[i].frames(t, t + 1 + acts.shape[1]) for i, t in found.tolist()])
 
     def _read(self, i: int, every: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         tape = read_episode(self.episodes[i].path)
@@ -247,8 +246,8 @@ def figure(
 ) -> Figure:
     """A statistic of summed parts (n, ..., k) -> (...) with its 95 % interval, by horizon.
 
-    The bootstrap draws whole groups (episodes), for segments of one are alike. Values that do not exist, such
-    as a share of nothing, are null.
+    The bootstrap draws whole groups (episodes), for segments of one are alike. What does not exist is null: a
+    share of nothing, the interval of one group.
     """
     labels = np.unique(group, return_inverse=True)[1]
     count = labels.max() + 1
@@ -259,7 +258,7 @@ def figure(
         drawn = statistic(np.tensordot(weights.astype(float), sums, 1))  # (draws, ...)
         value = statistic(sums.sum(0))
     shown = np.where(np.isfinite(drawn), drawn, np.nan)
-    enough = np.isfinite(shown).mean(0) > 0.5
+    enough = (np.isfinite(shown).mean(0) > 0.5) & (count > 1)
     low, high = np.nanquantile(np.where(enough, shown, 0.0), [0.025, 0.975], axis=0)
     whole = {"value": value, "low": np.where(enough, low, np.nan), "high": np.where(enough, high, np.nan)}
     return {name: _plain(numbers) for name, numbers in whole.items()}

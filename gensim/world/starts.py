@@ -78,11 +78,12 @@ class Starts:
         return torch.from_numpy(h).float(), torch.from_numpy(z).long(), torch.from_numpy(mid)
 
     def provenance(self, index: int) -> dict[str, Any]:
-        """Where a start came from: the simulator's reset seed and all actions since."""
+        """Where a start came from: the simulator's reset seed (None for logs without one) and all actions since."""
         i = index - len(self.real)
+        seed = int(self.real_seed[index] if i < 0 else self.mid_seed[i])
         if i < 0:
-            return {"seed": int(self.real_seed[index]), "actions": []}
-        return {"seed": int(self.mid_seed[i]), "actions": self.mid_act[i, : self.mid_length[i]].tolist()}
+            return {"seed": None if seed < 0 else seed, "actions": []}
+        return {"seed": None if seed < 0 else seed, "actions": self.mid_act[i, : self.mid_length[i]].tolist()}
 
     def save(self, path: Path) -> None:
         """Writes an .npz, compressed."""
