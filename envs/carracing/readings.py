@@ -49,8 +49,8 @@ def turning(frames: np.ndarray) -> np.ndarray:
     return (red[:, 38:48].sum(1) - red[:, 48:].sum(1)) * TURN_SCALE
 
 
-def motion(before: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Turn (n,) in rad, left positive, and way (n,) in m of the car between two frames (n, 64, 64, 3) each.
+def motion(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """How the car moved between frames (n, 64, 64, 3): turn in rad, left positive, m ahead and m to the left, (n, 3).
 
     By the rotation and shift that align the two views best (enhanced correlation); zero where none is found,
     for a view without anything to align by stands still.
@@ -60,8 +60,7 @@ def motion(before: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, np.ndarra
     """
     _check(before)
     _check(after)
-    found = np.array([_moved(_view(a), _view(b)) for a, b in zip(before, after)]).reshape(-1, 2)
-    return found[:, 0], found[:, 1]
+    return np.array([_moved(_view(a), _view(b)) for a, b in zip(before, after)]).reshape(-1, 3)
 
 
 def _view(frame: np.ndarray) -> np.ndarray:
@@ -71,17 +70,17 @@ def _view(frame: np.ndarray) -> np.ndarray:
     return np.asarray(cv2.GaussianBlur(wide, (5, 5), 0), np.float32)
 
 
-def _moved(before: np.ndarray, after: np.ndarray) -> tuple[float, float]:
+def _moved(before: np.ndarray, after: np.ndarray) -> tuple[float, float, float]:
     warp, stop = np.eye(2, 3, dtype=np.float32), (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 60, 1e-5)
     mask = np.full(before.shape, 255, np.uint8)
     mask[CAR[0] - 5 : CAR[0] + 5, 34:46] = 0  # the car stands still in the view
     try:
         _, found = cv2.findTransformECC(before, after, warp, cv2.MOTION_EUCLIDEAN, stop, mask, 1)
     except cv2.error:  # nothing to align by, such as grass alone
-        return 0.0, 0.0
+        return 0.0, 0.0, 0.0
     here = np.array([39.5, CAR[0] - 0.5])
-    shift = found[:, :2] @ here + found[:, 2] - here
-    return float(np.arctan2(found[1, 0], found[0, 0])), float(np.hypot(*shift)) / METRE
+    left, ahead = (found[:, :2] @ here + found[:, 2] - here) / METRE
+    return float(np.arctan2(found[1, 0], found[0, 0])), float(ahead), float(left)
 
 
 def _check(frames: np.ndarray) -> None:

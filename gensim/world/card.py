@@ -116,9 +116,12 @@ def render(gap: Gap, alive: str = "") -> str:
 
 def _head(gap: Gap) -> str:
     world, meter = gap["world"], gap["meter"]
-    spent = "".join(f"; {n:,} of them for {purpose}" for purpose, n in meter["others"].items())
     used = world.get("real_frames") or meter["real_frames"]
-    spent += f" (its data set has {meter['real_frames']:,} by now)" if used != meter["real_frames"] else ""
+    chosen = ", ".join(f"{n:,} for {purpose}" for purpose, n in meter["others"].items())
+    spent = (
+        f" ({meter['real_frames']:,} with all that its data set has by now{', of these ' + chosen if chosen else ''})"
+    )
+    spent = spent if used != meter["real_frames"] or chosen else ""
     budget = f"{world['fit_steps']:,} optimiser steps" if world.get("fit_steps") else "an unknown number of steps"
     minutes = f" in {world['fit_seconds'] / 60:.0f} minutes of its last fit" if world.get("fit_seconds") else ""
     lines = [
@@ -127,7 +130,7 @@ def _head(gap: Gap) -> str:
         f"({world['groups']} variables of {world['classes']} values), autoregressive dynamics, "
         f"{world['size']} x {world['size']} frames at {world['fps']} a second "
         f"({world['skip']} simulator frames a step), {world['megabytes']:.1f} MB of weights.",
-        f"- **Made from** {used:,} simulator frames in all{spent}. The meter counts every step that "
+        f"- **Made from** {used:,} simulator frames{spent}. The meter counts every step that "
         f"the simulator took for it, skipped ones included; those behind the figures below chose nothing.",
         f"- **Fitted** for {budget}{minutes}.",
         f"- **In one line**: {gap['summary']}.",
