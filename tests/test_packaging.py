@@ -96,7 +96,7 @@ def test_one_version() -> None:
     assert len(versions) == 1, versions
 
 
-@pytest.mark.parametrize("script", sorted(p.name for p in (ROOT / "scripts").iterdir() if "." not in p.name))
+@pytest.mark.parametrize("script", sorted(p.name for p in (ROOT / "scripts").iterdir() if p.is_file() and not p.suffix))
 def test_scripts(script: str) -> None:
     """Each can be run, stops at its first fault, and says in its first lines what it does."""
     path = ROOT / "scripts" / script
