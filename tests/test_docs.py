@@ -14,7 +14,6 @@ import pytest
 import tyro
 
 from gensim.__main__ import VERBS, _verbs
-from gensim.envs.registry import folder_of
 
 ROOT = Path(__file__).parents[1]
 README, PAGE = ROOT / "README.md", ROOT / "docs" / "own_world.md"
@@ -109,8 +108,6 @@ def test_budgets_are_those_of_the_pages() -> None:
 
 def test_readme_python(tmp_path: Path) -> None:
     """The snippets of the README, one after another in one interpreter."""
-    if not (folder_of("gensim:carracing") / "world.json").is_file():
-        pytest.skip("carracing has no weights yet")
     run(small("\n".join(blocks(README.read_text(encoding="utf-8"), "python"))), tmp_path, sys.executable)
 
 
@@ -129,8 +126,6 @@ def test_readme_names_every_verb() -> None:
 
 
 def test_links_lead_somewhere() -> None:
-    if not (folder_of("gensim:carracing") / "world.json").is_file():
-        pytest.skip("carracing is not shipped yet, nor what was measured with it")
     for page in (README, PAGE):
         text = page.read_text(encoding="utf-8")
         linked = re.findall(r"\]\((?!http)([^)#]+)\)", text)

@@ -71,7 +71,6 @@ def fitted(data, tmp_path_factory) -> World:
         decoded=6,
         hidden=64,
         lr=1e-3,
-        reconstruction=1.0,
     )
     return fit(config, quiet=True)
 
