@@ -16,7 +16,7 @@ from stable_baselines3.common.policies import ActorCriticCnnPolicy, ActorCriticP
 from torch import nn
 
 from gensim.agents.reference import WorldRef
-from gensim.core.files import load_tensors, read_json, save_tensors, sha256, write_json
+from gensim.core.files import inside, line, load_tensors, read_json, save_tensors, sha256, write_json
 from gensim.core.seeds import Stream, uniform
 from gensim.episodes.actions import ActionSpec
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from gensim.world import World
 
 FORMAT = 1
+LARGEST = 1_000_000_000  # bytes of a policy
 TILE = 16  # rows of one pass: of one shape, so that an agent acts alike in any batch
 
 
@@ -93,18 +94,56 @@ class AgentConfig:
         """The reverse of `to_dict`; ValueError on unknown, missing or impossible settings."""
         unknown = sorted(set(value) - {item.name for item in fields(cls)})
         if unknown:
-            raise ValueError(f"unknown settings {', '.join(unknown)}: it is of another gensim, or no agent")
+            raise ValueError(
+                f"unknown settings {' '.join(', '.join(unknown).split())}: it is of another gensim, or no agent"
+            )
         try:
             world = value.get("world")
             found = {
                 "shape": tuple(value["shape"]),
                 "action": ActionSpec.from_dict(value["action"]),
                 "net": tuple(value["net"]),
-                "world": world and WorldRef(**world),
+                "world": None if world is None else WorldRef(**world),
             }
-            return cls(**{**value, **found})
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"settings are missing or of the wrong kind ({error})") from error
+            config = cls(**{**value, **found})
+            config._check_kinds()
+        except (KeyError, TypeError, OverflowError) as error:
+            raise ValueError(f"settings are missing or of the wrong kind ({line(error)})") from error
+        return config
+
+    @property
+    def weights(self) -> dict[str, tuple[int, ...]]:
+        """The shapes of the weights that say how large a policy is, by name."""
+        sizes, shapes = [self.shape[0], *self.net], {}
+        if self.observation == "frames":
+            h, w, c = self.shape
+            far = [((side - 4) // 4 - 2) // 2 - 2 for side in (h, w)]  # what three convolutions leave of a side
+            shapes["features_extractor.cnn.0.weight"] = (32, c, 8, 8)
+            shapes["features_extractor.linear.0.weight"] = (512, 64 * far[0] * far[1])
+            sizes[0] = 512
+        for i, pair in enumerate(zip(sizes[1:], sizes)):
+            shapes |= {f"mlp_extractor.{tower}_net.{2 * i}.weight": pair for tower in ("policy", "value")}
+        return shapes | {"action_net.weight": (self.action.size, sizes[-1])}
+
+    @property
+    def settings(self) -> str:
+        """How the agent acts, as JSON: all but its past."""
+        told = {name: value for name, value in self.to_dict().items() if name not in ("learning", "world")}
+        return json.dumps(told, sort_keys=True)
+
+    def _check_kinds(self) -> None:
+        """TypeError for settings of the wrong kind, which JSON may hold."""
+        skip, world = 1 if self.skip is None else self.skip, self.world or WorldRef("")
+        whole = (self.stack, self.repeat, skip, *self.net, *self.shape, world.real_frames)
+        texts = [world.hash, *(text for text in (world.id, world.folder) if text is not None)]
+        if any(type(value) is not int for value in whole) or skip < 1 or len(self.net) > 64:
+            raise TypeError("sizes, stack, repeat, skip and real_frames are whole numbers")
+        if not all(isinstance(text, str) and text.isprintable() for text in texts):
+            raise TypeError("the world is given by plain texts")
+        if type(self.log_std) not in (int, float) or type(self.deterministic) is not bool:
+            raise TypeError("log_std is a number, deterministic true or false")
+        if not isinstance(self.learning, Mapping) or (len(self.shape) == 3 and self.shape[2] != 3 * self.stack):
+            raise TypeError("learning is an object, and frames have 3 colours each")
 
 
 @dataclass
@@ -141,8 +180,7 @@ class Agent:
     def load(cls, folder: str | Path) -> Agent:
         """The agent in a folder, without its world; ValueError when weights or settings are not its own."""
         folder = Path(folder)
-        card = read_json(folder / "agent.json")
-        weights = folder / "policy.safetensors"
+        card = read_json(inside(folder, "agent.json"))
         if card.pop("format", None) != FORMAT:
             raise ValueError(f"{folder}/agent.json is no agent of format {FORMAT}: make it with `gensim learn`")
         claimed = card.pop("weights", None)
@@ -150,16 +188,20 @@ class Agent:
             config = AgentConfig.from_dict(card)
         except ValueError as error:
             raise ValueError(f"{folder}/agent.json: {error}") from error
-        tensors, _ = load_tensors(weights)
-        if sha256(weights) != claimed:
+        weights = inside(folder, "policy.safetensors")
+        if weights.stat().st_size > LARGEST or sha256(weights) != claimed:
             raise ValueError(f"{weights} is not the file that agent.json was written for: restore both")
+        tensors, meta = load_tensors(weights)
+        _fits(config, tensors, str(weights))
+        if meta.get("settings", config.settings) != config.settings:
+            raise ValueError(f"{folder}/agent.json is not what {weights.name} was written with: restore both")
         return cls(config, fill(blank_policy(config), tensors, str(weights)), folder)
 
     def save(self, folder: str | Path) -> None:
         """Writes agent.json and policy.safetensors, each atomically."""
         folder = Path(folder)
         weights = folder / "policy.safetensors"
-        save_tensors(weights, weights_of(self.policy))
+        save_tensors(weights, weights_of(self.policy), {"settings": self.config.settings})
         card = {"format": FORMAT, **self.config.to_dict(), "weights": sha256(weights)}
         write_json(folder / "agent.json", card)
         self.folder = folder
@@ -259,6 +301,16 @@ def blank_policy(config: AgentConfig) -> ActorCriticPolicy:
 def weights_of(policy: ActorCriticPolicy) -> dict[str, torch.Tensor]:
     """A policy's weights on the CPU by name, each once where policy and value share it."""
     return {name: weight.detach().cpu().clone() for name, weight in policy.named_parameters()}
+
+
+def _fits(config: AgentConfig, tensors: Mapping[str, torch.Tensor], source: str) -> None:
+    """ValueError unless weights are numbers and of the sizes in a config, before memory is taken for a policy."""
+    for name, shape in sorted(config.weights.items()):
+        if name not in tensors or tuple(tensors[name].shape) != shape:
+            raise ValueError(f"{source} does not fit: {name} is {_kind(tensors.get(name))}, not float32 {shape}")
+    for name, tensor in tensors.items():
+        if tensor.is_complex() or not torch.isfinite(tensor.float()).all():
+            raise ValueError(f"{source} holds {name} with what is no number: restore it")
 
 
 def fill(policy: ActorCriticPolicy, tensors: Mapping[str, torch.Tensor], source: str) -> ActorCriticPolicy:

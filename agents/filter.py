@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from gensim.episodes.actions import ActionSpec
 
 if TYPE_CHECKING:
     from gensim.world import State, World
+    from gensim.world.state import Step
 
 
 class Filter:
@@ -25,10 +27,16 @@ class Filter:
     def __init__(self, world: World) -> None:
         self.world, self.action = world, ActionSpec.from_dict(world.spec["action"])
         self.state: State | None = None
+        self.step: Step | None = None
 
     def reset(self, seeds: np.ndarray) -> None:
         """Begins n episodes; the next frames are their first. Keys seeds (n,) uint64 draw the latents."""
-        self.seeds, self.state = np.asarray(seeds).astype(np.uint64), None
+        self.seeds, self.state, self.step = np.asarray(seeds).astype(np.uint64), None, None
+
+    @property
+    def trust(self) -> float:
+        """The least trust of the last frames, a p-value; 1 on first frames."""
+        return 1.0 if self.step is None else float(self.step.trust.min())
 
     def observe(self, frames: np.ndarray, last: np.ndarray | None) -> np.ndarray:
         """Latents (n, latent_dim) float32 after frames (n, h, w, 3) uint8 that the actions `last` led to.
@@ -74,12 +82,33 @@ class Pilot:
         self.last = self.agent.act(obs, self.deterministic)
         return self.last
 
+    @property
+    def latents(self) -> bool:
+        """Whether it is shown the world's latents; else it is shown frames."""
+        return self.filter is None and self.agent.config.observation == "latents"
+
+    def snapshot(self) -> tuple[Any, ...]:
+        """What it carries from step to step, in memory of its own."""
+        return deepcopy(self.agent.memory), self.last, self.filter and self.filter.state
+
+    def restore(self, memory: tuple[Any, ...]) -> None:
+        """Takes up what `snapshot` gave."""
+        kept, self.last, state = memory
+        self.agent.memory = deepcopy(kept)
+        if self.filter is not None:
+            self.filter.state = state
+
 
 class Driver:
     """A pilot of one episode, as `gensim record` seats it: frames without their first axis."""
 
     def __init__(self, pilot: Pilot) -> None:
         self.pilot = pilot
+
+    @property
+    def trust(self) -> float:
+        """How well the agent's world knew the last frame's moment, a p-value; 1 on first frames and without a world."""
+        return 1.0 if self.pilot.filter is None else self.pilot.filter.trust
 
     def reset(self, seed: int) -> None:
         """Begins an episode."""

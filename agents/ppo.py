@@ -52,7 +52,7 @@ class PPOConfig:
     """What the agent sees: the world's latent state, or decoded frames."""
     stack: int = 4
     """Frames seen together, one a decision (of an agent that sees frames)."""
-    repeat: int = 2
+    repeat: int = 1
     """World steps for which a decision is held, in the dream and in the simulator."""
     deterministic: bool = False
     """Whether the finished agent takes its likeliest action, not a drawn one."""
@@ -78,11 +78,11 @@ class PPOConfig:
     """An update stops when the policy has moved 1.5 times this far (nats)."""
     net: tuple[int, ...] = (256, 256)
     """Widths of the hidden layers, of policy and value alike."""
-    log_std: float = -0.5
+    log_std: float = -0.7
     """Initial logarithm of the action noise; with --init noise that has fallen below is raised to it."""
     reward_scale: float | None = None
     """Factor on rewards while learning; None divides by the running spread of discounted returns."""
-    horizon: int = 150
+    horizon: int = 100
     """World steps after which a dream is cut; the value of what was to come still counts."""
     start_mix: float = 0.5
     """Share of dreams that start in the middle of a recorded episode, not at its beginning."""
@@ -94,6 +94,8 @@ class PPOConfig:
     """A dream is cut when the running average of its trust falls below; 0 never does."""
     lost_is_worthless: bool = False
     """Whether nothing counts after a cut for lost trust; otherwise the value of what was to come does."""
+    pessimism: float = 0.0
+    """Reward taken off a step for each nat by which -log(trust) exceeds 1, its mean on real data; 0 takes nothing."""
     save_every: float = 60.0
     """Seconds between checkpoints."""
     seed: int = 0
@@ -144,9 +146,10 @@ def learn(world: World | str | Path, out: str | Path, config: PPOConfig, quiet: 
 
 
 class Lessons(VecEnvWrapper):
-    """Rewards as PPO wants them: in units of the spread of discounted returns, or times a constant.
+    """Rewards as PPO wants them: less what distrust costs, in units of the spread of discounted returns.
 
-    Reference: Implementation Matters in Deep Policy Gradients (Engstrom et al., 2020), arXiv:2005.12729.
+    References: Implementation Matters in Deep Policy Gradients (Engstrom et al., 2020), arXiv:2005.12729;
+    MOPO: Model-based Offline Policy Optimization (Yu et al., 2020), arXiv:2005.13239.
     """
 
     def __init__(self, venv: VecEnv, config: PPOConfig) -> None:
@@ -162,6 +165,9 @@ class Lessons(VecEnvWrapper):
     def step_wait(self) -> VecEnvStepReturn:
         """One decision of every row; rewards float32 (n,)."""
         obs, rew, done, infos = self.venv.step_wait()
+        if self.config.pessimism:
+            trust = np.array([info["trust"] for info in infos])
+            rew = rew - self.config.pessimism * (-np.log(trust) - 1)  # trust is uniform, so its -log has mean 1
         if self.config.reward_scale is None:
             self.returns = self.returns * self.config.gamma + rew
             self.spread.update(self.returns)

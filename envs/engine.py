@@ -107,7 +107,7 @@ class Dream:
         self.config, self.rows = replace(config, world=anchored(config.world)), rows
         self.world = load_world(folder_of(self.config.world))
         card, known = self.world.spec, spec_of(self.world.spec.get("env_id", ""))
-        self.size, self.fps = int(card["size"]), max(1, round(card.get("fps", 30)))
+        self.size, self.fps = int(card["size"]), float(card.get("fps", 30))
         self.controls = Controls(ActionSpec.from_dict(card["action"]), known.keys if known else {})
         self.horizon = config.horizon or (known.horizon if known else HORIZON)
         self.threshold = known.reward_threshold if known else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import gymnasium as gym
@@ -16,6 +17,7 @@ from gensim.episodes.actions import ActionSpec, to_simulator
 from gensim.episodes.looks import image_of
 
 DEFAULT_FPS = 30
+INSTALL = {"vizdoom": 'pip install --no-deps "vizdoom>=1.3" (alone: the pygame-ce it asks for overwrites pygame)'}
 
 
 class RealEnv(gym.Env[np.ndarray, Any]):
@@ -75,9 +77,7 @@ class RealEnv(gym.Env[np.ndarray, Any]):
         return resize(np.ascontiguousarray(self.look(obs)), self.size)
 
 
-def make_real(
-    env_id: str, size: int = 64, skip: int | None = None, kwargs: Mapping[str, Any] | None = None
-) -> RealEnv:
+def make_real(env_id: str, size: int = 64, skip: int | None = None, kwargs: Mapping[str, Any] | None = None) -> RealEnv:
     """Makes a simulator by its Gymnasium id, with actions, skip and arguments of the world that imitates it.
 
     Arguments:
@@ -92,15 +92,26 @@ def make_real(
     world = spec_of(env_id)
     skip = skip or (world.skip if world else 1)
     arguments = {**(world.real_kwargs if world else {}), **(kwargs or {})}
-    env, look = _make_seen(env_id, arguments)
+    make = world.simulator if world and world.simulator else partial(_make_seen, env_id)
+    try:
+        env, look = make(**arguments)
+    except ModuleNotFoundError as absent:
+        raise ValueError(_lacking(env_id, absent)) from absent
     to_real = world.to_real if world and world.to_real else to_simulator(env.action_space)
     action = world.action if world else ActionSpec.of(env.action_space)
     spec = {"env_id": env_id, "env_kwargs": arguments, "size": size, "skip": skip}
-    fps = max(1, round(env.metadata.get("render_fps", DEFAULT_FPS * skip) / skip))
+    fps = env.metadata.get("render_fps", DEFAULT_FPS * skip) / skip
     return RealEnv(env, look, to_real, {**spec, "fps": fps, "action": action.to_dict()})
 
 
-def _make_seen(env_id: str, arguments: dict[str, Any]) -> tuple[gym.Env, Callable[[Any], np.ndarray]]:
+def _lacking(env_id: str, absent: ModuleNotFoundError) -> str:
+    """Which module a simulator lacks, and how to get it; gymnasium's own errors do not name it."""
+    module = (absent.name or env_id.partition(":")[0]).partition(".")[0]
+    advice = INSTALL.get(module, "install it, or run where it lies")
+    return f"{env_id} needs the module {module}, which is not there: {advice}"
+
+
+def _make_seen(env_id: str, **arguments: Any) -> tuple[gym.Env, Callable[[Any], np.ndarray]]:
     """The simulator and how to look at it: its image observation where it has one, else its rendering."""
     env = gym.make(env_id, disable_env_checker=True, **arguments)
     look = image_of(env.observation_space)

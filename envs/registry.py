@@ -16,11 +16,12 @@ VECTOR_ENTRY_POINT = "gensim.envs.vector:DreamVectorEnv"
 
 
 def register() -> None:
-    """Registers every world with Gymnasium under string entry points; a second call changes nothing."""
+    """Registers every shipped world with Gymnasium under string entry points; a second call changes nothing."""
     _register(ANY_WORLD, {}, None)
     for module in IMITATIONS.values():
         spec: WorldSpec = import_module(module).SPEC
-        _register(f"gensim/{spec.name}-v0", {"world": SHIPPED + _name(module)}, spec.reward_threshold)
+        if _name(module) in shipped():
+            _register(f"gensim/{spec.name}-v0", {"world": SHIPPED + _name(module)}, spec.reward_threshold)
 
 
 def registered() -> list[str]:
@@ -29,8 +30,9 @@ def registered() -> list[str]:
 
 
 def shipped() -> dict[str, Path]:
-    """The folders of the worlds that come with gensim, by name; whether weights lie there is not asked."""
-    return {_name(module): Path(__file__).parent / _name(module) for module in IMITATIONS.values()}
+    """The folders of the worlds that come with gensim, by name: those in which a fitted world lies."""
+    folders = {_name(module): Path(__file__).parent / _name(module) for module in IMITATIONS.values()}
+    return {name: folder for name, folder in folders.items() if (folder / "world.json").is_file()}
 
 
 def folder_of(world: str | Path | None) -> Path:

@@ -7,11 +7,15 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 
 from gensim.episodes.actions import ActionSpec
 
-IMITATIONS = {"CarRacing-v3": "gensim.envs.carracing"}
+IMITATIONS = {
+    "CarRacing-v3": "gensim.envs.carracing",
+    "vizdoom.gymnasium_wrapper:VizdoomTakeCover-v1": "gensim.envs.takecover",
+}
 
 
 @dataclass(frozen=True)
@@ -27,23 +31,28 @@ class WorldSpec:
         action: the world's action space.
         max_steps: the length of a real episode, in steps of the world.
         horizon: the length of a dreamed episode, in steps, unless it is asked for otherwise.
+        simulator: makes the simulator and says how to look at it, where that is faster than `gymnasium.make` and
+            the same byte for byte.
         to_real: turns an action of the world into one of the simulator; None leaves it as it is.
         real_kwargs: what the simulator is made with.
         reward_threshold: the return at which the simulator counts as solved, if it has one.
+        emphasis: a part of the frame whose errors weigh more in a fit; see `FitConfig`.
         keys: for play by hand: keys as Gymnasium's play takes them, and the action of each.
     """
 
     name: str
     real_id: str
-    fps: int
+    fps: float
     action: ActionSpec
     max_steps: int
     size: int = 64
     skip: int = 1
     horizon: int = 500
+    simulator: Callable[..., tuple[gym.Env, Callable[[Any], np.ndarray]]] | None = None
     to_real: Callable[[np.ndarray], Any] | None = None
     real_kwargs: Mapping[str, Any] = field(default_factory=dict)
     reward_threshold: float | None = None
+    emphasis: tuple[float, float, float, float, float] | None = None
     keys: Mapping[str, Any] = field(default_factory=dict)
 
 

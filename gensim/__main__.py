@@ -16,8 +16,11 @@ VERBS = {
     "import": ("importing", "Import", "Turn logs without a simulator into episodes."),
     "fit": ("fit", "Fit", "Fit a world to episodes."),
     "learn": ("learn", "Learn", "Learn an agent, all its experience dreamed."),
+    "loop": ("loop", "Loop", "Record, fit and learn, round after round."),
     "score": ("score", "Score", "Score an agent in a simulator or in a dream."),
     "dream": ("dream", "Dream", "Dream a video under an agent."),
+    "play": ("play", "Play", "Drive a dream or its simulator by hand."),
+    "gap": ("gap", "Gap", "Measure a world against its simulator."),
 }
 
 

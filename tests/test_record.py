@@ -92,9 +92,7 @@ def test_processes_record_what_one_records(tmp_path: Path, processes: int) -> No
     config = RecordConfig(tmp_path / "a", 40, processes=processes, seed=7)
     meter = record(config, made(skip=2), json=True)
     record(RecordConfig(tmp_path / "b", meter["real_frames"], seed=7), made(skip=2), json=True)
-    first, second = (
-        {p.name: p.read_bytes() for p in Dataset(tmp_path / name).paths()} for name in ("a", "b")
-    )
+    first, second = ({p.name: p.read_bytes() for p in Dataset(tmp_path / name).paths()} for name in ("a", "b"))
     assert first == second and min(first) == "ep-00-000007.npz"
 
 
@@ -185,12 +183,8 @@ def test_a_recording_that_cannot_be_is_refused(tmp_path: Path, bad: dict[str, An
 
 
 @pytest.mark.parametrize("env_id", [COUNTING, CHOOSING])
-def test_the_verb_records_any_simulator(
-    tmp_path: Path, env_id: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    options = Record(
-        env_id, frames=20, out=tmp_path, size=12, processes=1, env_kwargs={"length": "6"}, json=True
-    )
+def test_the_verb_records_any_simulator(tmp_path: Path, env_id: str, capsys: pytest.CaptureFixture[str]) -> None:
+    options = Record(env_id, frames=20, out=tmp_path, size=12, processes=1, env_kwargs={"length": "6"}, json=True)
     result = run(options)
     assert json.loads(capsys.readouterr().out) == result and result["real_frames"] >= 20
     data = Dataset(tmp_path)
@@ -220,10 +214,10 @@ def test_an_agent_in_a_folder_acts(tmp_path: Path, policy: Any) -> None:
 
 
 class Straight:
-    """An agent that keeps (0.5, -0.5), or choice 1, and remembers what it was told."""
+    """An agent that keeps (0.5, -0.5), or choice 1, remembers what it was told, and trusts what it sees or not."""
 
-    def __init__(self, act: Any) -> None:
-        self.own, self.told = act, []  # type: ignore[var-annotated]
+    def __init__(self, act: Any, trust: float = 1.0) -> None:
+        self.own, self.told, self.trust = act, [], trust  # type: ignore[var-annotated]
 
     def reset(self, seed: int) -> None:
         self.told.clear()
@@ -277,11 +271,18 @@ def test_mixed_mostly_follows_its_agent_and_bursts() -> None:
         [play(make_policy("mixed", ActionSpec("box", 1), Straight(np.zeros(1, "f4"))), k) for k in range(30)]
     )
     assert 0.1 < np.abs(acts).mean() < 0.45
-    quiet = [
-        play(make_policy("mixed", ActionSpec("discrete", 9), Straight(np.int64(1))), k) for k in range(30)
-    ]
+    quiet = [play(make_policy("mixed", ActionSpec("discrete", 9), Straight(np.int64(1))), k) for k in range(30)]
     kept = np.array([(acts == 1).mean() for acts in quiet])
     assert kept.min() > 0.2 and kept.max() < 1.0
+
+
+def test_chance_takes_over_where_the_world_is_out_of_its_data() -> None:
+    def kept(trust: float) -> float:
+        drivers = [Straight(np.int64(1), trust) for _ in range(30)]
+        acts = [play(make_policy("mixed", ActionSpec("discrete", 9), driver), k) for k, driver in enumerate(drivers)]
+        return float((np.array(acts) == 1).mean())
+
+    assert kept(0.05) < kept(0.5) - 0.1 and kept(0.5) == kept(1.0)
 
 
 # simulators
@@ -338,19 +339,15 @@ def test_carracing_is_driven_by_steering_and_one_pedal() -> None:
 
 def test_carracing_is_recorded_as_its_world_says() -> None:
     env = make_real("CarRacing-v3")
-    assert (
-        env.skip == SPEC.skip
-        and env.metadata["render_fps"] == SPEC.fps
-        and env.action_space == SPEC.action.space
-    )
+    assert env.skip == SPEC.skip and env.metadata["render_fps"] == SPEC.fps and env.action_space == SPEC.action.space
     stock = gym.make("CarRacing-v3")
     _, (seen, _) = env.reset(seed=1), stock.reset(seed=1)
     total = 0.0
-    for _ in range(2):
+    for _ in range(SPEC.skip):
         seen, rew, *_ = stock.step(np.array([0.3, 0.8, 0.0]))
         total += float(rew)
     frame, rew, term, trunc, info = env.step(np.array([0.3, 0.8], np.float32))
-    assert rew == pytest.approx(total) and info["real_frames"] == 2 and not (term or trunc)
+    assert rew == pytest.approx(total) and info["real_frames"] == SPEC.skip and not (term or trunc)
     assert np.abs(frame.astype(float).mean((0, 1)) - seen.mean((0, 1))).max() < 2
     env.close()
     stock.close()

@@ -15,6 +15,8 @@ from gensim.world.trust import Trust
 KINDS = {
     "box": {"env_id": "CarRacing-v3", "action": {"type": "box", "dim": 2}},
     "discrete": {"env_id": "Nowhere-v0", "action": {"type": "discrete", "n": 5}},
+    "counting": {"env_id": "simulators:test/Counting-v0", "action": {"type": "box", "dim": 2}},
+    "choosing": {"env_id": "simulators:test/Choosing-v0", "action": {"type": "discrete", "n": 4}},
 }
 SIZE = 48
 

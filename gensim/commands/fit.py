@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -24,9 +24,14 @@ class Fit(FitConfig):
 
 def run(options: Fit) -> int:
     """Fits, writes the world and prints where it is."""
+    from gensim.envs.spec import spec_of
+    from gensim.episodes import Dataset
     from gensim.world.fit import fit
 
     config = FitConfig(**{field.name: getattr(options, field.name) for field in fields(FitConfig)})
+    known = spec_of(Dataset(config.data).spec["env_id"])
+    if config.emphasis is None and known is not None:
+        config = replace(config, emphasis=known.emphasis)
     world = fit(config, quiet=options.json)
     result = {"out": str(options.out), "hash": world.hash, **world.spec}
     line = f"{options.out}: a world of {result.get('env_id')}, {world.hash[:12]}"

@@ -1,18 +1,26 @@
-"""Files that are either whole or absent: atomic writes, JSON, hashes and tensors without pickle."""
+"""Files that are either whole or absent: atomic writes, JSON, hashes, tensors and arrays without pickle."""
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import math
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
     import torch
+
+JSON_LIMIT = 32_000_000  # bytes; what is larger is none of ours
+ARRAYS_LIMIT = 512_000_000  # bytes of all arrays of a file, unpacked
 
 
 @contextmanager
@@ -45,12 +53,33 @@ def read_json(path: str | Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not there: a JSON file is expected")
     try:
-        value = json.loads(path.read_bytes())
+        if path.stat().st_size > JSON_LIMIT:
+            raise ValueError(f"more than {JSON_LIMIT:,} bytes")
+        value = parse_json(path.read_bytes())
     except ValueError as error:
         raise ValueError(f"{path} is not valid JSON ({error}): restore it or write it again") from error
     if not isinstance(value, dict):
         raise ValueError(f"{path} holds a JSON {type(value).__name__}: an object is expected")
     return value
+
+
+def parse_json(data: bytes) -> Any:
+    """The JSON value in UTF-8 text; ValueError too for doubled names, numbers without end and bottomless nesting."""
+    try:
+        text = data.decode("utf-8")
+        return json.loads(text, object_pairs_hook=_once, parse_float=_finite, parse_constant=_finite)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def inside(folder: str | Path, name: str) -> Path:
+    """The path of a file of a folder; FileNotFoundError without it, ValueError when it is a link that leads out."""
+    path = Path(folder) / name
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is not there, or is no file: copy the whole folder")
+    if not path.resolve().is_relative_to(Path(folder).resolve()):
+        raise ValueError(f"{path} is a link that leads out of its folder: copy the file itself")
+    return path
 
 
 def sha256(path: str | Path) -> str:
@@ -75,7 +104,7 @@ def save_tensors(
 
 def load_tensors(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     """Tensors and metadata of a safetensors file; ValueError when it is truncated or something else."""
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
 
     path = Path(path)
     if not path.is_file():
@@ -84,8 +113,67 @@ def load_tensors(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, s
         with safe_open(str(path), framework="pt") as file:
             names = list(file.keys())
             return {name: file.get_tensor(name) for name in names}, dict(file.metadata() or {})
-    except (SafetensorError, OSError, ValueError) as error:
-        raise ValueError(f"{path} is no whole safetensors file ({error}): restore or remake it") from error
+    except Exception as error:  # foreign files fail in as many ways as they can be foreign
+        raise ValueError(f"{path} is no whole safetensors file ({line(error)}): restore or remake it") from error
+
+
+def load_arrays(path: str | Path, names: Sequence[str], limit: int = ARRAYS_LIMIT) -> dict[str, np.ndarray]:
+    """Exactly these arrays of an .npz, checked against their CRCs; nothing is unpickled.
+
+    Raises ValueError when anything is damaged, foreign, missing or too much, or takes more than `limit` bytes.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is not there: an .npz file is expected")
+    try:
+        if path.stat().st_size > limit:
+            raise ValueError(f"it takes more than {limit:,} bytes")
+        with zipfile.ZipFile(path) as archive:
+            _count(archive, names, limit)
+            return {name: _array(archive.read(f"{name}.npy")) for name in names}
+    except Exception as error:  # a damaged archive fails in as many ways as it can be damaged
+        raise ValueError(f"{path} is damaged or foreign ({line(error)}): restore it") from error
+
+
+def line(error: BaseException) -> str:
+    """What an error says, in one line."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _count(archive: zipfile.ZipFile, names: Sequence[str], limit: int) -> None:
+    """ValueError unless an archive holds one plain member a name, and all of them within `limit` bytes."""
+    members = archive.infolist()
+    if sorted(member.filename for member in members) != sorted(f"{name}.npy" for name in names):
+        raise ValueError(f"it does not hold {', '.join(names)} and nothing else")
+    if any(member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for member in members):
+        raise ValueError("it is packed in a way that numpy does not use")
+    if sum(member.file_size for member in members) > limit:
+        raise ValueError(f"it unpacks to more than {limit:,} bytes")
+
+
+def _array(data: bytes) -> np.ndarray:
+    """The array of an .npy; ValueError before memory is taken for more numbers than there are."""
+    file = io.BytesIO(data)
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(file)
+    if dtype.hasobject or math.prod(shape) * dtype.itemsize != len(data) - file.tell():
+        raise ValueError(f"{dtype} {shape} is not what its bytes hold")
+    return np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        raise ValueError("it gives a name twice")
+    return value
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is no finite number")
+    return value
 
 
 def _flush(path: Path) -> None:

@@ -13,7 +13,13 @@ NAMES = ("random", "agent", "mixed")
 
 
 class Driver(Protocol):
-    """An agent as the recorder meets it: frames uint8 (h, w, 3), the last executed action (None at first)."""
+    """An agent as the recorder meets it: frames uint8 (h, w, 3), the last executed action (None at first).
+
+    `trust` is how well its world knew the last frame's moment, a p-value; 1 where it has no world.
+    """
+
+    @property
+    def trust(self) -> float: ...
 
     def reset(self, seed: int) -> None: ...
 
@@ -100,7 +106,8 @@ class Mixed:
         driver: the agent, which sees every frame and the action that was really executed.
         action: its action space; choices are replaced with the probability that noise has for numbers.
         noise: the greatest noise scale, drawn uniformly from 0..noise.
-        burst: the probability a step that a burst begins.
+        burst: the probability a step that a burst begins,
+        doubt: and how many times as likely it is where the agent's world is out of its data (trust below 0.1).
         steps: the shortest and longest burst, in steps.
     """
 
@@ -108,6 +115,7 @@ class Mixed:
     action: ActionSpec
     noise: float = 0.5
     burst: float = 0.02
+    doubt: float = 5.0
     steps: tuple[int, int] = (5, 25)
     rng: np.random.Generator = field(init=False, repr=False)
 
@@ -121,7 +129,8 @@ class Mixed:
 
     def act(self, frame: np.ndarray, last: np.ndarray | None) -> np.ndarray:
         own, drift = self.driver.act(frame, last), self.drift.act(frame, last)
-        if self.left == 0 and self.rng.random() < self.burst:
+        burst = self.burst * (self.doubt if self.driver.trust < 0.1 else 1.0)
+        if self.left == 0 and self.rng.random() < burst:
             self.left = int(self.rng.integers(self.steps[0], self.steps[1] + 1))
             self.chance.reset(self.rng)
         if self.left:

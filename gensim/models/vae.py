@@ -31,8 +31,8 @@ class Encoder(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Maps frames (n, 3, h, w) in -1..1 to logits (n, groups, classes)."""
         for conv in self.convs:
-            x = F.relu(conv(x))  # (n, widths[i], h / 2, w / 2)
-        x = F.relu(self.squeeze(x)).flatten(1)  # (n, widths[-1] / 2 * h / 16 * w / 16)
+            x = F.relu(conv(x), inplace=True)  # (n, widths[i], h / 2, w / 2)
+        x = F.relu(self.squeeze(x), inplace=True).flatten(1)  # (n, widths[-1] / 2 * h / 16 * w / 16)
         return self.out(x).unflatten(-1, (self.groups, self.classes))  # (n, groups, classes)
 
 
@@ -63,9 +63,9 @@ class Decoder(nn.Module):
         """The same from the first layer's output (n, width * side * side)."""
         x = F.relu(x.unflatten(-1, (self.width, self.side, self.side)))
         x = x.contiguous(memory_format=torch.channels_last)
-        x = F.relu(self.widen(x))  # (n, widths[-1], side, side)
+        x = F.relu(self.widen(x), inplace=True)  # (n, widths[-1], side, side)
         for conv in self.convs:
-            x = F.relu(conv(x))  # (n, widths[i], 2 side, 2 side)
+            x = F.relu(conv(x), inplace=True)  # (n, widths[i], 2 side, 2 side)
         return self.out(x)  # (n, 12, h / 2, w / 2)
 
 

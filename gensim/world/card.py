@@ -19,18 +19,40 @@ PICTURE_LIMIT = 400_000  # bytes
 Gap = dict[str, Any]
 
 
-def write_card(folder: str | Path, gap: Gap, heldout: Heldout, told: Futures, alive: str = "") -> None:
-    """Writes heldout.npz, the picture, card.md and, last, gap.json with the hashes of the folder's files.
+def write_card(
+    folder: str | Path,
+    gap: Gap,
+    heldout: Heldout,
+    told: Futures,
+    headline: str = "",
+    alive: str = "",
+    sections: Sequence[str] = (),
+    pictures: Mapping[str, np.ndarray] | None = None,
+) -> None:
+    """Writes heldout.npz, the pictures, card.md and, last, gap.json with the hashes of the folder's files.
 
     Raises ValueError when the held-out frames are too many for their file.
+
+    Arguments:
+        folder: the world's.
+        gap: what was measured.
+        heldout: segments that travel with the world.
+        told: what the picture shows.
+        headline: Markdown at the top of the card.
+        alive: the section on what the world's own folder measures.
+        sections: others, after that on returns.
+        pictures: others, uint8 (h, w, 3), by file name.
     """
     folder = Path(folder)
     heldout.save(folder / "heldout.npz")
     write_picture(folder / PICTURE, told, gap["world"]["fps"])
+    for name, shown in (pictures or {}).items():
+        with atomic_path(folder / name) as path:
+            path.write_bytes(encode(shown, 9))
     hashes = {name: sha256(folder / name) for name in FILES if (folder / name).is_file()}
     gap = {"summary": summary(gap), **gap, "files": hashes}
     with atomic_path(folder / "card.md") as path:
-        path.write_text(render(gap, alive), encoding="utf-8")
+        path.write_text(render(gap, headline, alive, sections), encoding="utf-8")
     write_json(folder / "gap.json", gap)
 
 
@@ -49,6 +71,9 @@ def summary(gap: Gap) -> str:
     returns = figures.get("returns", {})
     if {"dream", "real"} <= returns.keys():
         parts.append(f"return {returns['dream']['mean']:.0f} dreamed, {returns['real']['mean']:.0f} real")
+    ranked = figures.get("ranking", {}).get("all")
+    if ranked and ranked["spearman"]["value"] is not None:
+        parts.append(f"ranks {ranked['policies']} policies with {ranked['spearman']['value']:.2f}")
     return "; ".join(parts)
 
 
@@ -100,18 +125,25 @@ def _write(canvas: np.ndarray, text: str, at: tuple[int, int]) -> None:
 # -------------------------------------------------------------------- for people
 
 
-def render(gap: Gap, alive: str = "") -> str:
-    """The card as Markdown; `alive` is the section on what the world's own folder measures."""
-    sections = [
+def render(gap: Gap, headline: str = "", alive: str = "", sections: Sequence[str] = ()) -> str:
+    """The card as Markdown, its headline first; `alive` and `sections` are Markdown of others."""
+    whole = [
+        _title(gap),
+        headline,
         _head(gap),
         _quality(gap),
         alive,
         _judgement(gap),
         _returns(gap),
+        *sections,
         _limits(gap),
         _made(gap),
     ]
-    return "\n\n".join(section for section in sections if section) + "\n"
+    return "\n\n".join(section for section in whole if section) + "\n"
+
+
+def _title(gap: Gap) -> str:
+    return f"# A learned {gap['world']['env_id']}"
 
 
 def _head(gap: Gap) -> str:
@@ -125,7 +157,6 @@ def _head(gap: Gap) -> str:
     budget = f"{world['fit_steps']:,} optimiser steps" if world.get("fit_steps") else "an unknown number of steps"
     minutes = f" in {world['fit_seconds'] / 60:.0f} minutes of its last fit" if world.get("fit_seconds") else ""
     lines = [
-        f"# A learned {world['env_id']}",
         f"A generative model of `{world['env_id']}` that is a Gymnasium environment: one discrete latent a frame "
         f"({world['groups']} variables of {world['classes']} values), autoregressive dynamics, "
         f"{world['size']} x {world['size']} frames at {world['fps']} a second "
@@ -139,7 +170,7 @@ def _head(gap: Gap) -> str:
         f"was recorded, below what is dreamed under the same actions. The pairs are spread evenly over the segments, "
         f"not chosen by eye.",
     ]
-    return "\n\n".join(lines[:2]) + "\n\n" + "\n".join(lines[2:5]) + "\n\n" + "\n\n".join(lines[5:])
+    return "\n\n".join([lines[0], "\n".join(lines[1:4]), *lines[4:]])
 
 
 def _quality(gap: Gap) -> str:
@@ -149,11 +180,16 @@ def _quality(gap: Gap) -> str:
         f"world sees {quality['context_frames']} frames, then dreams alone under the recorded actions at temperature "
         f"1, {quality['samples']} times; figures are means over dreams, in brackets 95 % bootstrap intervals over "
         f"episodes. Beside it: the last frame seen, repeated; and the recorded moment of the training data that looks "
-        f"most like it and went on under the most similar actions. Both measures forgive blur."
+        f"most like it and went on under the most similar actions. PSNR and SSIM forgive blur. The distance of beliefs "
+        f"is our own: how far the world's encoder's laws of the latent lie apart for the two frames, 0 for equal ones "
+        f"and 1 for ones that exclude each other (lower is better); it is no FID or LPIPS, and the world judges itself "
+        f"by it."
     )
+    labels = (("psnr", "PSNR (dB)", 1), ("ssim", "SSIM", 3), ("beliefs", "Distance of beliefs", 3))
     tables = [
-        table_by_horizon(f"{label}", quality[name], quality["horizons"], gap["world"]["fps"], digits)
-        for name, label, digits in (("psnr", "PSNR (dB)", 1), ("ssim", "SSIM", 3))
+        table_by_horizon(label, quality[name], quality["horizons"], gap["world"]["fps"], digits)
+        for name, label, digits in labels
+        if name in quality
     ]
     return "\n\n".join([text, *tables])
 
@@ -195,7 +231,10 @@ def _returns(gap: Gap) -> str:
         f"## Return of an agent, dreamed and real\n\nThe agent `{returns['agent']}` in whole episodes: dreams begin "
         f"where real episodes do, at temperature 1, and last {returns['horizon']} steps."
     )
-    return text + "\n\n" + _table(["", "mean", "95 % interval", "episodes", "seeds"], rows)
+    table_of = table(["", "mean", "95 % interval", "episodes", "seeds"], rows)
+    difference = returns.get("difference")
+    more = [f"Dreamed over real, less one: {cell(difference, 3)}."] if difference else []
+    return "\n\n".join([text, table_of, *more])
 
 
 def _limits(gap: Gap) -> str:
@@ -227,7 +266,7 @@ def _made(gap: Gap) -> str:
 def table_by_horizon(title: str, rows: Mapping[str, Gap], horizons: Sequence[int], fps: float, digits: int) -> str:
     """A Markdown table of figures by name and horizon (steps)."""
     head = [title, *(f"{h} ({h / fps:.2g} s)" for h in horizons)]
-    return _table(head, [[name, *_cells(one, digits)] for name, one in rows.items()])
+    return table(head, [[name, *_cells(one, digits)] for name, one in rows.items()])
 
 
 def cell(one: Gap, digits: int) -> str:
@@ -250,6 +289,7 @@ def _range(ends: Sequence[Any] | None, digits: int) -> str:
     return "-" if ends is None else f"{ends[0]:.{digits}f} to {ends[1]:.{digits}f}"
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table; all columns but the first are numbers."""
     lines = [head, ["---", *("---:" for _ in head[1:])], *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -50,12 +50,12 @@ class FitConfig:
     """Stop after so many optimiser steps; the default is 20,000 where no minutes are given."""
     init: Path | None = None
     """World folder whose weights to start from."""
-    batch: int = 12
+    batch: int = 24
     """Windows in a step."""
-    length: int = 48
+    length: int = 32
     """Frames in a window."""
-    decoded: int = 16
-    """Frames of a window that the decoder is trained on; neighbours look alike."""
+    decoded: int = 6
+    """Frames of a window that encoder and decoder are trained on; neighbours look alike."""
     lr: float = 6e-4
     """Learning rate of Adam."""
     warmup: int = 100
@@ -66,6 +66,8 @@ class FitConfig:
     """Decay of the running average of the weights, which is what is shipped."""
     reconstruction: float = 2.0
     """Weight of the squared error of a frame, summed over its pixels in 0..1."""
+    emphasis: tuple[float, float, float, float, float] | None = None
+    """A part of the frame whose errors weigh more: top, bottom, left, right as shares of its sides, and the factor."""
     rep: float = 0.1
     """Weight of the encoder's share of the divergence; the dynamics' share weighs 1."""
     free_nats: float = 1.0

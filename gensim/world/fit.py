@@ -20,7 +20,7 @@ from gensim.core.seeds import fold
 from gensim.episodes import Dataset
 from gensim.episodes.sample import Sampler
 from gensim.world.config import FitConfig, NetConfig
-from gensim.world.net import Net, total
+from gensim.world.net import Net, pixel_weights, total
 from gensim.world.world import World
 
 CHECKPOINT = "fit/checkpoint.safetensors"
@@ -40,6 +40,7 @@ class Fit:
         net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         optimiser = torch.optim.Adam(net.parameters(), config.lr, eps=1e-8)
         self.net, self.optimiser = self.fabric.setup(net, optimiser)
+        self.weight = self.fabric.to_device(pixel_weights(config.emphasis, net_config.size))
 
     def update(self, batch: dict[str, Tensor]) -> dict[str, float]:
         """One optimiser step on a batch; returns the loss's parts."""
@@ -47,7 +48,8 @@ class Fit:
         generator.manual_seed(int(fold(np.array([self.config.seed], np.uint64), self.step)[0]) >> 1)
         for group in self.optimiser.param_groups:
             group["lr"] = self.config.lr * min(1.0, (self.step + 1) / self.config.warmup)
-        parts = self.net(self.fabric.to_device(batch), self.config.free_nats, self.config.decoded, generator)
+        c = self.config
+        parts = self.net(self.fabric.to_device(batch), c.free_nats, c.decoded, generator, self.weight)
         self.fabric.backward(total(parts, self.config))
         self.fabric.clip_gradients(self.net, self.optimiser, max_norm=self.config.clip, error_if_nonfinite=True)
         self.optimiser.step()

@@ -16,9 +16,10 @@ from gensim.world.trust import Trust
 from gensim.world.world import World
 
 ROWS = 64
+EACH = 4  # starts in mid-episode from one episode
 
 
-def furnish(world: World, dataset: Dataset, heldout: Sequence[Header], mids: int = 256, seed: int = 0) -> World:
+def furnish(world: World, dataset: Dataset, heldout: Sequence[Header], mids: int = 1024, seed: int = 0) -> World:
     """The world with starts from its own episodes and trust calibrated on held-out ones."""
     world.starts = gather_starts(world, dataset, mids, seed)
     world.trust = calibrate(world, [read_episode(header.path) for header in heldout], seed)
@@ -26,30 +27,27 @@ def furnish(world: World, dataset: Dataset, heldout: Sequence[Header], mids: int
 
 
 def gather_starts(world: World, dataset: Dataset, mids: int, seed: int) -> Starts:
-    """The first latent of every episode, and `mids` states in mid-episode, spread over the episodes."""
+    """The first latent of every episode, and `mids` states in mid-episode, `EACH` of an episode, of the latest ones."""
     headers = list(dataset.episodes)
-    episodes = [read_episode(header.path) for header in headers]
-    chosen = np.linspace(0, len(episodes) - 1, min(mids, len(episodes))).round().astype(int)
-    share = uniform(np.array([seed], np.uint64), Stream.FIT, np.zeros(1, np.int64), len(chosen))[0]
-    firsts = np.stack([e.frame(0) for e in episodes])
-    keys = np.arange(len(episodes), dtype=np.uint64)
-    real = world.first(firsts, keys).z.numpy().astype(np.uint8)
-    parts = [
-        _mid_states(world, [episodes[i] for i in chosen[j : j + ROWS]], share[j : j + ROWS])
-        for j in range(0, len(chosen), ROWS)
-    ]
+    firsts = np.stack([read_episode(header.path).frame(0) for header in headers])
+    real = world.first(firsts, np.arange(len(headers), dtype=np.uint64)).z.numpy().astype(np.uint8)
+    latest = [read_episode(header.path) for header in headers[-max(1, mids // EACH) :]]
+    share = uniform(np.array([seed], np.uint64), Stream.FIT, np.zeros(1, np.int64), len(latest) * EACH)
+    share = share.reshape(len(latest), EACH)
+    parts = [_mid_states(world, latest[j : j + ROWS], share[j : j + ROWS]) for j in range(0, len(latest), ROWS)]
     state = State.cat([p[0] for p in parts])
     lengths = np.concatenate([p[1] for p in parts])
-    act = np.zeros((len(chosen), lengths.max(), world.action_dim), np.float32)
-    for row, (i, n) in enumerate(zip(chosen, lengths)):
-        act[row, :n] = action_rows(world, episodes[i])[:n]
-    seeds = np.array([_seed(e) for e in episodes], np.int64)
+    owners = np.repeat(np.arange(len(latest)), EACH)
+    act = np.zeros((len(owners), lengths.max(), world.action_dim), np.float32)
+    for row, (i, n) in enumerate(zip(owners, lengths)):
+        act[row, :n] = action_rows(world, latest[i])[:n]
+    seeds = np.array([_seed(e) for e in latest], np.int64)
     return Starts(
         real,
-        seeds,
+        np.array([_seed(header) for header in headers], np.int64),
         state.z.numpy().astype(np.uint8),
         state.h.numpy().astype(np.float16),
-        seeds[chosen],
+        seeds[owners],
         act,
         lengths,
     )
@@ -102,13 +100,14 @@ def _dream_on(world: World, rows: list[Episode], state: State, t: int, horizon: 
 
 
 def _mid_states(world: World, episodes: list[Episode], share: np.ndarray) -> tuple[State, np.ndarray]:
+    """States (n * EACH rows) at shares (n, EACH) of n episodes, and their times."""
     lengths = np.array([len(e.act) for e in episodes])
-    at = np.maximum((share * (lengths - 1)).astype(np.int64), 1)
+    at = np.maximum((share * (lengths - 1)[:, None]).astype(np.int64), 1)  # (n, EACH)
     states = follow(world, episodes, int(at.max()))
-    return State.cat([states[t][0].rows([i]) for i, t in enumerate(at)]), at
+    return State.cat([states[t][0].rows([i]) for i, times in enumerate(at) for t in times]), at.ravel()
 
 
-def _seed(episode: Episode) -> int:
+def _seed(episode: Episode | Header) -> int:
     seed = episode.meta.get("seed")
     return -1 if seed is None else int(seed)  # logs without a simulator have none
 

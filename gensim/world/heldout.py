@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
@@ -12,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from gensim.core.files import atomic_path
+from gensim.core.files import atomic_path, inside, line, load_arrays, parse_json
 from gensim.core.frames import decode
 from gensim.core.seeds import Stream, uniform
 from gensim.episodes import ActionSpec, Episode, read_episode
@@ -158,15 +157,14 @@ class Heldout:
         """Reads `save`'s file; FileNotFoundError without it, ValueError if it is damaged or something else."""
         path = Path(path)
         if not path.is_file():
-            raise FileNotFoundError(f"{path} is not there: make it with scripts/card")
+            raise FileNotFoundError(f"{path} is not there: make it with `gensim gap`")
         try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in _ARRAYS}
-                heldout = cls(**arrays, meta=json.loads(file["meta"].tobytes()))
+            arrays = load_arrays(inside(path.parent, path.name), (*_ARRAYS, "meta"), 20 * LIMIT)
+            heldout = cls(**arrays | {"meta": parse_json(arrays["meta"].tobytes())})
             heldout._check()
-        except (OSError, EOFError, KeyError, ValueError, TypeError, AttributeError, zipfile.BadZipFile) as fault:
+        except (KeyError, ValueError, TypeError, AttributeError, IndexError, OverflowError) as fault:
             raise ValueError(
-                f"{path} is damaged or no file of held-out frames ({fault}): make it again with scripts/card"
+                f"{path} is damaged or no file of held-out frames ({line(fault)}): make it again with `gensim gap`"
             ) from fault
         return heldout
 
@@ -180,11 +178,28 @@ class Heldout:
         shapes |= dict.fromkeys(("term", "trunc"), (n, t))
         shapes |= dict.fromkeys(("start", "seed", "episode"), (n,)) | {"offsets": (n * (t + 1) + 1,)}
         wrong = [name for name, shape in shapes.items() if getattr(self, name).shape != shape]
+        wrong += [name for name, kind in _KINDS.items() if getattr(self, name).dtype != np.dtype(kind)]
         ends = (self.offsets[0], self.offsets[-1])
         if wrong or ends != (0, len(self.png)) or (np.diff(self.offsets) < 1).any():
             raise ValueError(f"{', '.join(wrong) or 'offsets'} do not fit the frames")
+        if min(n, t) < 1 or (self.start < 0).any() or (self.start > self.past.shape[1]).any():
+            raise ValueError("segments do not fit the episodes they are of")
+        heads = {bytes(self.png[a : a + 24]) for a in self.offsets[:-1]}
+        if heads != {_PNG + 2 * int(self.meta["size"]).to_bytes(4, "big")}:
+            raise ValueError(f"frames are not PNG of side {self.meta['size']}")
+        self._check_steps(action)
+
+    def _check_steps(self, action: ActionSpec) -> None:
+        """ValueError for rewards that are no numbers and actions that the simulator does not have."""
+        kind, low, high = ("float32", -1.001, 1.001) if action.type == "box" else ("int64", 0, action.size - 1)
+        acts = (self.act, self.past)
+        known = all(act.dtype == np.dtype(kind) and ((act >= low) & (act <= high)).all() for act in acts)
+        if not known or not np.isfinite(self.rew).all():
+            raise ValueError("actions are none of the simulator's, or rewards no numbers")
 
 
+_PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"  # what stands before width and height
+_KINDS = {"png": "u1", "offsets": "i8", "rew": "f4", "term": "?", "trunc": "?", "start": "i8", "seed": "i8"}
 _ABOUT = ("env_id", "env_kwargs", "size", "skip", "action")
 _ARRAYS = tuple(field.name for field in fields(Heldout))[:-1]
 

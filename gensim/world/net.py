@@ -34,31 +34,49 @@ class Net(nn.Module):
             return cls(config)
 
     def forward(
-        self, batch: dict[str, Tensor], free_nats: float, decoded: int, generator: torch.Generator
+        self,
+        batch: dict[str, Tensor],
+        free_nats: float,
+        decoded: int,
+        generator: torch.Generator,
+        weight: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """The parts of the loss on a batch of windows, each a mean over valid frames; see `Sampler.batch`.
 
-        Of each window `decoded` frames, drawn anew, are drawn again: neighbours look alike.
+        Encoder and decoder learn from `decoded` frames of each window, drawn anew: neighbours look alike, and
+        images are most of the cost. The dynamics and the heads learn from all. weight (h, w) is that of each
+        pixel's error, 1 where it is None.
         """
         c, valid = self.config, batch["valid"].float()  # (b, t)
         b, t = valid.shape
-        x = batch["frames"].flatten(0, 1).permute(0, 3, 1, 2).float() / 127.5 - 1  # (b t, 3, h, w)
+        x = batch["frames"].flatten(0, 1).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)  # (b t, 3, h, w)
         x = x.contiguous(memory_format=torch.channels_last)
-        log_q = log_softmax_unimix(self.encoder(x), c.unimix)  # (b t, groups, classes)
-        z = sample_straight_through(log_q, generator)
         some = self._some(valid, decoded, generator)  # (m,)
-        rec = ((self.decoder(z[some]).float() - x[some]) ** 2).sum((1, 2, 3)) / 4  # (m,) 0..1 units
+        log_q = self._posterior(x, some)  # (b t, groups, classes)
+        z = sample_straight_through(log_q, generator)
+        error = (self.decoder(z[some]).float() - x[some]) ** 2  # (m, 3, h, w)
+        rec = (error if weight is None else error * weight).sum((1, 2, 3)) / 4  # (m,) 0..1 units
         log_q, z = log_q.unflatten(0, (b, t)), z.unflatten(0, (b, t))
         h = self.dynamics.unroll(z, batch["act"], batch["first"][:, 0])  # (b, t, hidden)
         log_p = log_softmax_unimix(self.dynamics.prior(h, self._masks(b, h, generator)), c.unimix)
         later = valid.clone()
         later[:, 0] = 0  # nothing has led to a window's first frame
+        rep = _kl(log_q, log_p.detach()).clamp_min(free_nats).flatten()[some]
+        seen = valid.flatten()[some]
         return {
-            "rec": _mean(rec, valid.flatten()[some]),
+            "rec": _mean(rec, seen),
             "dyn": _mean(_kl(log_q.detach(), log_p).clamp_min(free_nats), valid),
-            "rep": _mean(_kl(log_q, log_p.detach()).clamp_min(free_nats), valid),
+            "rep": _mean(rep, seen),
             **self._judgements(h, z, batch, later, generator),
         }
+
+    def _posterior(self, x: Tensor, some: Tensor) -> Tensor:
+        """log q(z | frame) (n, groups, classes) of all frames x (n, 3, h, w), with gradients for `some` (m,)."""
+        if len(some) == len(x):
+            return log_softmax_unimix(self.encoder(x), self.config.unimix)
+        with torch.no_grad():
+            log_q = log_softmax_unimix(self.encoder(x), self.config.unimix)
+        return log_q.index_copy(0, some, log_softmax_unimix(self.encoder(x[some]), self.config.unimix))
 
     def _judgements(
         self, h: Tensor, z: Tensor, batch: dict[str, Tensor], later: Tensor, generator: torch.Generator
@@ -81,6 +99,16 @@ class Net(nn.Module):
         keep = 1 - self.config.dropout
         mask = torch.rand((b, 1, self.config.hidden), generator=generator, device=h.device) < keep
         return mask.float() / keep
+
+
+def pixel_weights(emphasis: tuple[float, float, float, float, float] | None, size: int) -> Tensor | None:
+    """Weights (size, size) of the pixels' errors: the factor in the emphasised part, 1 elsewhere; None for none."""
+    if emphasis is None:
+        return None
+    top, bottom, left, right = (round(share * size) for share in emphasis[:4])
+    weight = torch.ones(size, size)
+    weight[top:bottom, left:right] = emphasis[4]
+    return weight
 
 
 def total(parts: dict[str, Tensor], fit: FitConfig) -> Tensor:

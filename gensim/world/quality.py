@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,6 +22,7 @@ PSNR_MOST = 60.0  # dB, what equal frames count as where means are taken
 THUMB = 32
 DRAWS = 1000  # bootstrap samples
 Figure = dict[str, list[float]]
+Measure = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 # -------------------------------------------------------------------- frame against frame
@@ -278,10 +279,13 @@ def _plain(numbers: np.ndarray) -> Any:
     return round(float(numbers), 4) if np.isfinite(numbers) else None
 
 
-def by_horizon(told: Futures, seed: int = 0) -> dict[str, Any]:
-    """{"horizons": [...], "psnr": {rival: figure}, "ssim": {rival: figure}}: means over samples and segments."""
+def by_horizon(told: Futures, seed: int = 0, measures: Mapping[str, Measure] | None = None) -> dict[str, Any]:
+    """{"horizons": [...], "psnr": {rival: figure}, "ssim": {rival: figure}}: means over samples and segments.
+
+    `measures` are others to take besides, by name: of uint8 frames (n, h, w, 3) against the real ones.
+    """
     result: dict[str, Any] = {"horizons": list(told.horizons), "contexts": len(told.real), "context_frames": CONTEXT}
-    for name, measure in (("psnr", psnr), ("ssim", ssim)):
+    for name, measure in {"psnr": psnr, "ssim": ssim, **(measures or {})}.items():
         result[name] = {
             rival: mean_figure(compare(measure, frames, told.real), told.group, seed)
             for rival, frames in told.rivals.items()
@@ -289,9 +293,7 @@ def by_horizon(told: Futures, seed: int = 0) -> dict[str, Any]:
     return result
 
 
-def compare(
-    measure: Callable[[np.ndarray, np.ndarray], np.ndarray], frames: np.ndarray, real: np.ndarray
-) -> np.ndarray:
+def compare(measure: Measure, frames: np.ndarray, real: np.ndarray) -> np.ndarray:
     """A measure (n, m, q) of frames (n, m, q, h, w, 3) against the real ones (n, 1, q, h, w, 3)."""
     real = np.broadcast_to(real, frames.shape)
     flat = measure(frames.reshape(-1, *frames.shape[3:]), real.reshape(-1, *frames.shape[3:]))

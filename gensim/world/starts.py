@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gensim.core.files import load_arrays
 from gensim.core.seeds import Stream, uniform
 from gensim.world.config import NetConfig
 
@@ -94,28 +94,30 @@ class Starts:
     def load(cls, path: Path, config: NetConfig) -> Starts:
         """Reads `save`'s file; ValueError if it is damaged or of another network."""
         try:
-            with np.load(path, allow_pickle=False) as file:
-                starts = cls(**{name: file[name] for name in cls.__dataclass_fields__})
-        except (OSError, KeyError, ValueError, zipfile.BadZipFile) as fault:
-            raise ValueError(
-                f"{path} is damaged or no file of starts ({fault}); copy the world folder again"
-            ) from fault
+            starts = cls(**load_arrays(path, tuple(cls.__dataclass_fields__)))
+        except ValueError as fault:
+            raise ValueError(f"{path} is no file of starts ({fault}); copy the world folder again") from fault
         starts.check(path, config)
         return starts
 
     def check(self, path: Path, config: NetConfig) -> None:
-        """ValueError if shapes or ranges do not fit the network."""
-        e, m = len(self.real), len(self.mid)
+        """ValueError if kinds, shapes or ranges do not fit the network."""
+        e, m, steps = self.real.shape[:1], self.mid.shape[:1], self.mid_act.shape[1:2]
         shapes = {
-            "real": (e, config.groups),
-            "real_seed": (e,),
-            "mid": (m, config.groups),
-            "mid_h": (m, config.hidden),
-            "mid_seed": (m,),
-            "mid_length": (m,),
-            "mid_act": (m, self.mid_act.shape[1], config.actions),
+            "real": (np.uint8, (*e, config.groups)),
+            "real_seed": (np.int64, e),
+            "mid": (np.uint8, (*m, config.groups)),
+            "mid_h": (np.float16, (*m, config.hidden)),
+            "mid_seed": (np.int64, m),
+            "mid_length": (np.int64, m),
+            "mid_act": (np.float32, (*m, *steps, config.actions)),
         }
-        wrong = [name for name, shape in shapes.items() if getattr(self, name).shape != shape]
-        high = max(int(self.real.max(initial=0)), int(self.mid.max(initial=0)))
-        if wrong or high >= config.classes or e == 0:
-            raise ValueError(f"{path} does not fit its world: {wrong or 'latents out of range'}; copy it again")
+        given = {name: (getattr(self, name).dtype, getattr(self, name).shape) for name in shapes}
+        wrong = [name for name, kind in shapes.items() if given[name] != kind]
+        if wrong or len(steps) != 1 or min(*e, *m) < 1:
+            raise ValueError(f"{path} does not fit its world: {wrong or 'it has no starts'}; copy it again")
+        low, high = self.mid_length.min(), self.mid_length.max()
+        if max(self.real.max(), self.mid.max()) >= config.classes or low < 0 or high > steps[0]:
+            raise ValueError(f"{path} does not fit its world: latents or lengths out of range; copy it again")
+        if not (np.isfinite(self.mid_h).all() and np.isfinite(self.mid_act).all()):
+            raise ValueError(f"{path} does not fit its world: it holds numbers that are not finite; copy it again")

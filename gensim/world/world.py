@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gensim.core.files import atomic_path, load_tensors, read_json, save_tensors, sha256, write_json
+from gensim.core.files import atomic_path, inside, line, load_tensors, read_json, save_tensors, sha256, write_json
 from gensim.core.seeds import Stream, uniform
+from gensim.episodes.actions import ActionSpec
 from gensim.models.vae import softmax_unimix
 from gensim.world.config import NetConfig
 from gensim.world.fast import Dreamed, Fast, heat, invert, log_prob, traced
@@ -25,6 +28,9 @@ from gensim.world.tiles import TILE, map_tiles
 from gensim.world.trust import Trust
 
 FORMAT = 1
+FILES = ("world.safetensors", "starts.npz")  # what world.json has the hashes of
+WEIGHTS = 500_000_000  # numbers in the largest network that is loaded
+LARGEST = {"size": 1024, "actions": 4096, "groups": 4096, "classes": 256, "hidden": 16_384, "head": 16_384}
 PAINTED = 8  # frames of a tile: convolutions gain little from more, and a single row pays for all
 SEEN = 4  # real frames of a tile: who filters often has one row alone
 Tile = Callable[..., Sequence[Tensor]]
@@ -75,15 +81,17 @@ class World:
                 f"no world in {folder}: world.json is missing; give a folder that `gensim fit` wrote, "
                 "or an id that `gensim worlds` lists"
             )
-        card = read_json(folder / "world.json")
-        config = _config(card, folder)
-        weights = _checked(folder, "world.safetensors", card)
-        net = Net.bare(config)
-        tensors, _ = load_tensors(weights)
-        _fill(net, {k: v for k, v in tensors.items() if not k.startswith("trust.")}, weights)
+        card = read_json(inside(folder, "world.json"))
+        config, spec = _config(card, folder), _spec(card, folder)
+        weights, starts_path = (_checked(folder, name, card) for name in FILES)
+        tensors, meta = load_tensors(weights)
+        _finite(tensors, weights)
         trust = Trust.from_tensors(tensors, weights)
-        starts = Starts.load(_checked(folder, "starts.npz", card), config)
-        world = cls(net, card["spec"], trust, starts, card["files"]["world.safetensors"])
+        tensors.pop("trust.table")
+        net = _filled(config, tensors, weights)
+        if meta.get("about", about := _about(config, spec)) != about:
+            raise ValueError(f"{folder}/world.json is not what {weights.name} was written with; copy both again")
+        world = cls(net, spec, trust, Starts.load(starts_path, config), card["files"][weights.name])
         world.folder = folder
         return world
 
@@ -92,10 +100,11 @@ class World:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         tensors = {k: v.to(torch.bfloat16) for k, v in self.weights().items()}
-        save_tensors(folder / "world.safetensors", tensors | self.trust.tensors(), {"format": str(FORMAT)})
+        meta = {"format": str(FORMAT), "about": _about(self.config, self.spec)}
+        save_tensors(folder / "world.safetensors", tensors | self.trust.tensors(), meta)
         with atomic_path(folder / "starts.npz") as path:
             self.starts.save(path)
-        files = {name: sha256(folder / name) for name in ("world.safetensors", "starts.npz")}
+        files = {name: sha256(folder / name) for name in FILES}
         net = asdict(self.config) | {"widths": list(self.config.widths)}
         write_json(folder / "world.json", {"format": FORMAT, "net": net, "spec": self.spec, "files": files})
         self.hash, self.folder = files["world.safetensors"], folder
@@ -273,24 +282,85 @@ def _config(card: dict[str, Any], folder: Path) -> NetConfig:
     if card.get("format") != FORMAT:
         raise ValueError(f"{folder}/world.json has format {card.get('format')!r}; this gensim reads format {FORMAT}")
     try:
-        return NetConfig(**(card["net"] | {"widths": tuple(card["net"]["widths"])}))
-    except (KeyError, TypeError) as fault:
-        raise ValueError(f"{folder}/world.json does not describe a network ({fault}); fit the world again") from fault
+        config = NetConfig(**(card["net"] | {"widths": tuple(card["net"]["widths"])}))
+        _measure(config)
+    except (KeyError, TypeError, ValueError) as fault:
+        text = f"{folder}/world.json does not describe a network ({line(fault)}); fit the world again"
+        raise ValueError(text) from fault
+    return config
+
+
+def _measure(config: NetConfig) -> None:
+    """ValueError if a network has sizes that are no sizes, before memory is taken for it."""
+    sizes = [(f"widths[{i}]", width, 8192) for i, width in enumerate(config.widths)]
+    sizes += [(name, getattr(config, name), most) for name, most in LARGEST.items()]
+    for name, value, most in sizes:
+        if type(value) is not int or not 1 <= value <= most:
+            raise ValueError(f"{name} is a whole number from 1 to {most:,}")
+    for name in ("dropout", "unimix"):
+        if type(value := getattr(config, name)) not in (int, float) or not 0 <= value < 1:
+            raise ValueError(f"{name} is a number from 0 to below 1")
+    if config.widths[-1] < 2 or sum(math.prod(shape) for shape in _shapes(config).values()) > WEIGHTS:
+        raise ValueError(f"it has no weights, or more than {WEIGHTS:,}")
+
+
+@lru_cache(maxsize=4)
+def _shapes(config: NetConfig) -> dict[str, tuple[int, ...]]:
+    """The shapes of a network's weights by name; no memory is taken for them."""
+    with torch.device("meta"):
+        return {name: tuple(weight.shape) for name, weight in Net(config).state_dict().items()}
+
+
+def _spec(card: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """What the world imitates; ValueError if it is not said, or does not fit the network."""
+    spec, net = card.get("spec"), card["net"]
+    try:
+        if not isinstance(spec, dict) or spec["size"] != net.get("size", NetConfig.size):
+            raise ValueError("its frames are not those of the network")
+        if ActionSpec.from_dict(spec["action"]).dim != net.get("actions", NetConfig.actions):
+            raise ValueError("its actions are not those of the network")
+        fps, skip = spec.get("fps", 30), spec.get("skip") or 1
+        if not (type(fps) in (int, float) and fps > 0 and type(skip) is int and skip > 0):
+            raise ValueError("fps is above 0, and skip a whole number from 1")
+        if not isinstance(spec.get("env_id", ""), str):
+            raise ValueError("env_id is a text")
+    except (KeyError, TypeError, ValueError, OverflowError) as fault:
+        text = f"{folder}/world.json does not say what the world imitates ({line(fault)}); fit the world again"
+        raise ValueError(text) from fault
+    return spec
+
+
+def _about(config: NetConfig, spec: dict[str, Any]) -> str:
+    """What world.json says that must not change unseen, as it is kept beside the weights: all but the clock."""
+    told = {name: value for name, value in json.loads(json.dumps(spec)).items() if name != "fit_seconds"}
+    return json.dumps({"net": asdict(config), "spec": told}, sort_keys=True)
 
 
 def _checked(folder: Path, name: str, card: dict[str, Any]) -> Path:
-    path, expected = folder / name, card.get("files", {}).get(name)
-    if not path.exists():
-        raise FileNotFoundError(f"{path} is missing; copy the whole world folder")
-    if sha256(path) != expected:
+    files = card.get("files")
+    if not isinstance(files, dict) or set(files) != set(FILES):
+        raise ValueError(f"{folder}/world.json does not give the hashes of {' and '.join(FILES)} alone; copy it again")
+    if not (folder / name).exists():
+        raise FileNotFoundError(f"{folder / name} is missing; copy the whole world folder")
+    path = inside(folder, name)
+    if path.stat().st_size > 5 * WEIGHTS or sha256(path) != files[name]:
         raise ValueError(f"{path} is not the file that world.json was written for (its hash differs); copy it again")
     return path
 
 
-def _fill(net: Net, tensors: dict[str, Tensor], path: Path) -> None:
-    expected = {k: tuple(v.shape) for k, v in net.state_dict().items()}
-    given = {k: tuple(v.shape) for k, v in tensors.items()}
+def _finite(tensors: dict[str, Tensor], path: Path) -> None:
+    """ValueError if weights are no numbers; trust may be infinite, where nothing was measured."""
+    for name, tensor in tensors.items():
+        bad = not tensor.is_floating_point() or tensor.isnan().any()
+        if bad or (tensor.isinf().any() and not name.startswith("trust.")):
+            raise ValueError(f"{path} holds {name} of {tensor.dtype} with what is no number; copy it again")
+
+
+def _filled(config: NetConfig, tensors: dict[str, Tensor], path: Path) -> Net:
+    expected, given = _shapes(config), {k: tuple(v.shape) for k, v in tensors.items()}
     if expected != given:
         odd = sorted(k for k in expected.keys() | given.keys() if expected.get(k) != given.get(k))
         raise ValueError(f"{path} does not fit the network in world.json: {odd[:3]} differ; fit the world again")
+    net = Net.bare(config)
     net.load_state_dict({k: v.float() for k, v in tensors.items()})
+    return net

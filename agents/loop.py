@@ -1,0 +1,286 @@
+"""The loop: record, fit, learn, and again with the agent so far, within a budget of real frames."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gensim.agents.filter import driver
+from gensim.agents.ppo import PPOConfig, learn
+from gensim.agents.score import score, student_t95
+from gensim.core.files import atomic_path, load_tensors, read_json, sha256, write_json
+from gensim.episodes import Dataset, read_episode
+from gensim.episodes.record import Maker, RecordConfig, record
+from gensim.world.config import FitConfig
+from gensim.world.fit import CHECKPOINT, fit
+
+REPORT = "loop.json"
+SEEDS = 100_000  # reset seeds of one run of the loop; no two stages share one
+ROUND = 1_000  # of these, the seeds of one stage of recording
+
+
+@dataclass(frozen=True)
+class LoopConfig:
+    """How a world and its agent are made from nothing but a simulator."""
+
+    out: Path
+    """Folder of the data set, of every round's world and agent, and of the report; a killed loop goes on from here."""
+    real_frames: int = 400_000
+    """Simulator frames in all, skipped ones included: recorded, or played to choose the best agent."""
+    rounds: int = 8
+    """Rounds after the first, which knows only chance."""
+    first: int = 40_000
+    """Simulator frames of the first round, in cut episodes of chance."""
+    first_steps: int = 100
+    """Steps after which an episode of chance is cut."""
+    alone: float = 0.4
+    """Share of a round's frames that the agent drives as it is, whole episodes; noise and chance disturb the rest."""
+    mixed_steps: int | None = None
+    """Steps after which a disturbed episode is cut; None lets it end by itself."""
+    choose: int = 0
+    """Whole episodes that each of the `finalists` plays in the end, on equal seeds; 0 takes the last agent."""
+    finalists: int = 3
+    """Rounds whose agents play for being the best, by the returns they were recorded with."""
+    fit_minutes: tuple[float, float] = (7.0, 6.0)
+    """Minutes of fitting in the first round and in each later one."""
+    learn_minutes: tuple[float, float] = (3.0, 3.0)
+    """Minutes of learning in the first round and in each later one."""
+    processes: int = 2
+    """Simulators stepped side by side."""
+    seed: int = 0
+    """Of everything: 0 to 9, each with reset seeds of its own."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed * SEEDS < 1_000_000 or not 0 <= self.rounds <= 40:
+            raise ValueError(f"seed={self.seed}, rounds={self.rounds}: give 0 to 9, and 0 to 40")
+        if self.first < 1 or not 0 < self.alone < 1 or min(self.fit_minutes + self.learn_minutes) <= 0:
+            raise ValueError("first is at least 1, 0 < alone < 1, and minutes are above 0")
+        if self.round_frames < 1:
+            raise ValueError(
+                f"{self.real_frames:,} real frames leave nothing for {self.rounds} rounds after the first "
+                f"{self.first:,}: give more frames, or fewer rounds"
+            )
+
+    @property
+    def round_frames(self) -> int:
+        """Simulator frames of one round after the first; the finalists' episodes have a share like a round's."""
+        shares = self.rounds + (self.choose > 0)
+        return (self.real_frames - self.first) // max(1, shares)
+
+    def identity(self) -> dict[str, Any]:
+        """What must be equal for a loop to go on: all but how far it goes."""
+        left_out = {"out", "real_frames", "rounds", "choose", "finalists", "processes"}
+        return json.loads(json.dumps({k: v for k, v in asdict(self).items() if k not in left_out}))
+
+
+Make = Callable[[], Any]
+
+
+@dataclass(frozen=True)
+class Loop:
+    """One run of the loop.
+
+    Arguments:
+        env_id: Gymnasium id of the simulator.
+        make: makes it as it is recorded; pickles.
+        config: budgets.
+        fitting: how worlds are fitted; data, out, minutes and seed are the loop's.
+        learning: how agents learn; minutes, init and seed are the loop's.
+        say: is told each stage before it begins.
+    """
+
+    env_id: str
+    make: Make
+    config: LoopConfig
+    fitting: FitConfig
+    learning: PPOConfig
+    say: Callable[[str], None] = print
+    quiet: bool = True
+
+    @property
+    def data(self) -> Path:
+        """The folder of the data set."""
+        return self.config.out / "data"
+
+    def folder(self, index: int, name: str) -> Path:
+        """The folder of a round's "world" or "agent"."""
+        return self.config.out / f"round-{index:02d}" / name
+
+    def run(self) -> dict[str, Any]:
+        """Runs what is left of all rounds and of the choice, and returns the report."""
+        self._claim()
+        for index in range(self.config.rounds + 1):
+            self._round(index)
+        self._last()
+        return self.report()
+
+    # ---------------------------------------------------------------- stages
+
+    def _round(self, index: int) -> None:
+        world, agent = self.folder(index, "world"), self.folder(index, "agent")
+        if not (world / "world.json").exists():
+            self._record(index)
+            self.report()
+            self.say(f"round {index}: fit")
+            self._fit(index, world)
+        if not (agent / "agent.json").exists():
+            self.say(f"round {index}: learn")
+            learn(world, agent, self._lesson(index), quiet=self.quiet)
+
+    def _record(self, index: int) -> None:
+        config, names = self.config, self._names(index)
+        due = config.first + index * config.round_frames
+        if index == 0:
+            self._take(names[0], due, "random", None, config.first_steps)
+            return
+        agent, before = self.folder(index - 1, "agent"), due - config.round_frames
+        self._take(names[0], before + math.ceil(config.alone * config.round_frames), "agent", agent, None)
+        self._take(names[1], due, "mixed", agent, config.mixed_steps)
+
+    def _take(self, name: int, frames: int, policy: str, agent: Path | None, steps: int | None) -> None:
+        self.say(f"round {name // 2}: record ({policy}) up to {frames:,} frames")
+        about = {} if agent is None else {"agent": sha256(agent / "policy.safetensors")}
+        recording = RecordConfig(
+            out=self.data,
+            frames=frames,
+            policy=policy,
+            agent=agent,
+            seed=self.config.seed * SEEDS + name * ROUND,
+            round=name,
+            processes=self.config.processes,
+            max_episode_steps=steps,
+        )
+        record(recording, Maker(self.make, _driver, about), self.quiet)
+
+    def _fit(self, index: int, world: Path) -> None:
+        """Goes on with the last round's fit, its moments and averages included, on the data of now."""
+        goal, before = world / "fit" / "goal.json", self.folder(index - 1, "world") / CHECKPOINT
+        if not goal.exists():
+            spent = float(load_tensors(before)[1]["seconds"]) / 60 if index else 0.0
+            if index:
+                with atomic_path(world / CHECKPOINT) as temporary:
+                    shutil.copyfile(before, temporary)
+            write_json(goal, {"minutes": spent + self.config.fit_minutes[min(index, 1)]})
+        minutes = read_json(goal)["minutes"]
+        fit(replace(self.fitting, data=self.data, out=world, minutes=minutes, seed=self.config.seed), self.quiet)
+
+    def _lesson(self, index: int) -> PPOConfig:
+        first, later = self.config.learn_minutes
+        init = self.folder(index - 1, "agent") if index else None
+        return replace(self.learning, minutes=later if index else first, init=init, seed=self.config.seed)
+
+    def _last(self) -> None:
+        """Chooses among the finalists, every frame of it charged to the meter."""
+        if not self.config.choose:
+            return
+        rows = [row for row in self._rows() if row["returns"]]
+        last = {"round": self.config.rounds}
+        finalists = [*sorted(rows, key=lambda row: -row["mean"])[: self.config.finalists - 1], last]
+        for index in dict.fromkeys(row["round"] for row in finalists):
+            path = self.folder(index, "chosen.json")
+            if not path.exists():
+                self.say(f"round {index}: plays for being the best")
+                self._play(index, path)
+
+    def _play(self, index: int, path: Path) -> None:
+        first = self.config.seed * SEEDS + SEEDS - ROUND
+        played = score(self.folder(index, "agent"), self.env_id, self.config.choose, first, self.config.processes)
+        write_json(path, {"returns": played.returns, "real_frames": played.real_frames, "seeds": played.seeds})
+
+    # ---------------------------------------------------------------- report
+
+    def report(self) -> dict[str, Any]:
+        """What every round cost and brought, written as JSON, as a table and as a plot."""
+        rows = self._rows()
+        kept = [row for row in rows if row.get("chosen")]
+        best = max(kept, key=lambda row: row["chosen"]["mean"]) if kept else (rows[-1] if rows else None)
+        told = {"env_id": self.env_id, "config": self.config.identity(), "rounds": rows}
+        told |= {"best": best and best["round"], "meter": self._meter()}
+        write_json(self.config.out / REPORT, told)
+        from gensim.agents.loop_report import write_plot, write_table
+
+        write_table(self.config.out / "loop.md", told)
+        write_plot(self.config.out / "loop.png", told)
+        return told
+
+    def _rows(self) -> list[dict[str, Any]]:
+        """A row a round whose agent is there: frames that it had learned from, its real returns where recorded."""
+        headers = Dataset(self.data).episodes if (self.data / "data.json").exists() else ()
+        rows = []
+        for index in range(self.config.rounds + 1):
+            if not (self.folder(index, "agent") / "agent.json").exists():
+                break
+            mine = [h for h in headers if h.meta["round"] == self._names(index + 1)[0]]
+            returns = [float(read_episode(h.path).rew.sum(dtype=np.float64)) for h in mine]
+            seen = sum(h.real_frames for h in headers if h.meta["round"] < self._names(index + 1)[0])
+            learning = read_json(self.folder(index, "agent") / "agent.json")["learning"]
+            row = {"round": index, "real_frames": seen, "dreamed": learning["dreamed_return"], **_summary(returns)}
+            if (path := self.folder(index, "chosen.json")).exists():
+                chosen = read_json(path)
+                row["chosen"] = {**_summary(chosen["returns"]), "real_frames": chosen["real_frames"]}
+            rows.append(row)
+        return rows
+
+    def _meter(self) -> dict[str, Any]:
+        """The data set's meter, with the finalists' episodes charged once."""
+        if not (self.data / "data.json").exists():
+            return {}
+        data = Dataset(self.data)
+        spent = sum(read_json(path)["real_frames"] for path in self.config.out.glob("round-*/chosen.json"))
+        charged = data.meter()["others"].get("checkpoint selection", 0)
+        data.charge("checkpoint selection", max(0, spent - charged))
+        return data.meter()
+
+    def _claim(self) -> None:
+        """ValueError if the folder holds another loop."""
+        path = self.config.out / "loop.config.json"
+        mine = {"env_id": self.env_id, **self.config.identity()}
+        if path.exists():
+            its = read_json(path)
+            differ = sorted(key for key in {*mine, *its} if mine.get(key) != its.get(key))
+            if differ:
+                what = ", ".join(f"{key}={its.get(key)} (now {mine.get(key)})" for key in differ)
+                raise ValueError(
+                    f"{self.config.out} holds a loop with {what}: give the same to go on, or another --out"
+                )
+        write_json(path, mine)
+
+    @staticmethod
+    def _names(index: int) -> tuple[int, int]:
+        """The recorder's round numbers of a round: of the agent alone (or chance), and of the disturbed one."""
+        return 2 * index, 2 * index + 1
+
+
+def _driver(folder: Path) -> Any:
+    """The agent of a recording, on one thread."""
+    import multiprocessing
+
+    import torch
+
+    if multiprocessing.parent_process() is not None:
+        torch.set_num_threads(1)
+    return driver(folder)
+
+
+def _summary(returns: list[float]) -> dict[str, Any]:
+    """The returns with their mean and its 95 % interval, as far as there are any."""
+    n = len(returns)
+    mean = float(np.mean(returns)) if n else None
+    half = student_t95(n) * float(np.std(returns, ddof=1)) / math.sqrt(n) if n > 1 else None
+    ci95 = None if mean is None or half is None else [mean - half, mean + half]
+    return {"returns": [round(x, 3) for x in returns], "mean": mean, "ci95": ci95}
+
+
+def simulator(env_id: str, size: int = 64, skip: int | None = None) -> Make:
+    """Makes a simulator as it is recorded; pickles."""
+    from gensim.envs.real import make_real
+
+    return partial(make_real, env_id, size, skip)

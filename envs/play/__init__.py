@@ -1,0 +1,27 @@
+"""Play by hand: a person drives a dream, its simulator, or both side by side, and what was driven can be kept."""
+
+from gensim.envs.play.loop import Pace, play
+from gensim.envs.play.pads import Pads
+from gensim.envs.play.screen import Screen
+from gensim.envs.play.session import Command, Hand, Moment, Panel, Reading, Session, Side, View
+from gensim.envs.play.simulated import Simulated
+from gensim.envs.play.tape import Keeper, Take, Tape
+
+__all__ = [
+    "Command",
+    "Hand",
+    "Keeper",
+    "Moment",
+    "Pace",
+    "Pads",
+    "Panel",
+    "Reading",
+    "Screen",
+    "Session",
+    "Side",
+    "Simulated",
+    "Take",
+    "Tape",
+    "View",
+    "play",
+]

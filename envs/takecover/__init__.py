@@ -1,0 +1,46 @@
+"""TakeCover: monsters on the far side of a room throw fireballs, and the player, who can step left or right, lives on.
+
+What is seen is the whole view of the stock scenario, without status bar, drawn at 160 x 120 and squeezed to a square:
+nothing is cropped, and no rows are lost to black bars. A step holds an action for 4 of the game's 35 tics a second and
+its reward is the number of tics survived in it, so that a return counts tics, as the literature does. An episode is
+cut after 2,100 tics, as there.
+
+Reference: World Models (Ha and Schmidhuber, 2018), arXiv:1803.10122. They act at every tic; 4 tics a step make an
+episode short enough to be dreamed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from gensim.envs.spec import ActionSpec, WorldSpec
+
+LIMIT = 2100  # tics, one minute
+NONE, RIGHT, LEFT = range(3)  # the simulator's own order
+
+
+def simulator(**kwargs: Any) -> tuple[gym.Env, Callable[[Any], np.ndarray]]:
+    """VizDoom's own TakeCover, with a clock and with a picture of its last moment."""
+    from gensim.envs.takecover.game import make
+
+    return make(**kwargs)
+
+
+SPEC = WorldSpec(
+    name="TakeCover",
+    real_id="vizdoom.gymnasium_wrapper:VizdoomTakeCover-v1",
+    size=64,
+    skip=4,
+    fps=8.75,
+    action=ActionSpec("discrete", 3),
+    simulator=simulator,
+    real_kwargs={"screen_resolution": "RES_160X120"},
+    reward_threshold=750.0,
+    max_steps=LIMIT // 4,
+    horizon=LIMIT // 4,
+    keys={"a": LEFT, "d": RIGHT},
+)

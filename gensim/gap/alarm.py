@@ -1,0 +1,265 @@
+"""The alarm for exploitation: from dreams alone, whether a policy's dreamed return can be believed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gensim.gap.ranking import interval
+from gensim.gap.readings import Readings
+from gensim.gap.rollouts import Dreams
+from gensim.world.trust import EDGES
+
+WINDOWS = (16, 64)  # steps of a sum of rewards that is looked up among recorded ones
+LEVELS = 256  # quantiles that are kept of recorded sums
+FALSE = 0.10  # share of honest policies for which a threshold may ring
+MARGIN = 0.25  # of the scale by which a dreamed return must exceed the real one to count as exploitation
+TAIL = 0.05  # trust below which a step lies in the upper tail of disagreement
+ALL = "all together"
+DRAWS = 2000  # bootstrap samples
+Evidence = dict[str, float]
+"""What speaks against a policy's dreams, by candidate; higher is more suspicious."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """What honest, recorded steps look like to a world: all that evidence is measured against.
+
+    Arguments:
+        trust: mean trust of held-out episodes dreamed on, by `EDGES` of age, (len(EDGES),).
+        drift: mean share of groups that change when a decoded frame is read again, likewise.
+        sums: quantiles of recorded sums of rewards over windows of each length, (len(WINDOWS), LEVELS).
+        returns: quantiles of recorded episodes' returns, (LEVELS,).
+    """
+
+    trust: np.ndarray
+    drift: np.ndarray
+    sums: np.ndarray
+    returns: np.ndarray
+
+    @classmethod
+    def of(cls, read: Readings, rewards: Sequence[np.ndarray]) -> Known:
+        """From readings of held-out episodes, and the rewards (t,) of all recorded ones."""
+        dreamed = read.where(read.start >= 0)
+        where = np.searchsorted(EDGES, dreamed.age, side="right") - 1
+        tables = [_quantiles(np.concatenate([_windows(r, w) for r in rewards])) for w in WINDOWS]
+        return cls(
+            trust=_by_age(dreamed.trust, where),
+            drift=_by_age(dreamed.drift, where),
+            sums=np.stack(tables),
+            returns=_quantiles(np.array([r.sum(dtype=np.float64) for r in rewards])),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as JSON; what was never recorded is null."""
+        return {name: _listed(table) for name, table in vars(self).items()}
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> Known:
+        """The reverse of `to_dict`; ValueError on anything else."""
+        try:
+            arrays = {name: np.array(value[name], np.float64) for name in ("trust", "drift", "sums", "returns")}
+        except (KeyError, TypeError, ValueError) as fault:
+            raise ValueError(f"no tables of an alarm: {fault} is missing or wrong; measure the world again") from fault
+        shapes = {"trust": (len(EDGES),), "drift": (len(EDGES),), "sums": (len(WINDOWS), LEVELS), "returns": (LEVELS,)}
+        wrong = [name for name, shape in shapes.items() if arrays[name].shape != shape]
+        if wrong:
+            raise ValueError(f"no tables of an alarm: {', '.join(wrong)} of another shape; measure the world again")
+        return cls(**arrays)
+
+
+# -------------------------------------------------------------------- evidence
+
+
+def evidence(dreams: Dreams, known: Known, others: Sequence[Dreams] = ()) -> Evidence:
+    """What speaks against a policy's dreams; `others` are its dreams in other worlds.
+
+    trust: how far mean trust lies below that of held-out episodes dreamed on, at equal horizon. tail: the share of
+    steps whose trust is below 0.05. rewards of 16 and of 64 steps, and return: how rare such sums are among recorded
+    ones, as minus the decimal logarithm of a one-sided p-value, on average. drift: the share of latents that change
+    when decoded frames are read again, above that of held-out episodes. second opinion: how much less the policy gets
+    in the least generous of the other worlds.
+    """
+    age = np.broadcast_to(np.arange(1, dreams.rew.shape[1] + 1), dreams.rew.shape)
+    where = np.searchsorted(EDGES, age, side="right") - 1
+    alive = np.isfinite(dreams.trust)
+    found = {
+        "trust": float((known.trust[where] - dreams.trust)[alive].mean()),
+        "tail": float((dreams.trust[alive] < TAIL).mean()),
+    }
+    rows = [row[np.isfinite(row)] for row in dreams.rew]
+    for steps, table in zip(WINDOWS, known.sums):
+        sums = np.concatenate([_windows(row, steps) for row in rows])
+        if len(sums) and np.isfinite(table).all():
+            found[f"rewards of {steps} steps"] = float(-np.log10(rarity(sums, table)).mean())
+    found["return"] = float(-np.log10(rarity(dreams.returns, known.returns)).mean())
+    read = np.isfinite(dreams.drift)
+    if read.any():
+        found["drift"] = float((dreams.drift - known.drift[where])[read].mean())
+    if others:
+        found["second opinion"] = float(dreams.returns.mean() - min(other.returns.mean() for other in others))
+    return found
+
+
+def rarity(values: np.ndarray, table: np.ndarray) -> np.ndarray:
+    """One-sided p-values (n,): the share of a sorted table's values that are at least as high."""
+    return (len(table) - np.searchsorted(table, values, side="left") + 1) / (len(table) + 1)
+
+
+def _windows(rew: np.ndarray, steps: int) -> np.ndarray:
+    """Sums over windows of rewards (t,), half overlapping."""
+    whole = np.concatenate([[0.0], np.cumsum(rew, dtype=np.float64)])
+    begin = np.arange(0, len(rew) - steps + 1, steps // 2)
+    return whole[begin + steps] - whole[begin]
+
+
+def _quantiles(values: np.ndarray) -> np.ndarray:
+    if not len(values):
+        return np.full(LEVELS, np.nan)
+    return np.quantile(values, (np.arange(LEVELS) + 0.5) / LEVELS, method="inverted_cdf")
+
+
+def _listed(table: np.ndarray) -> list[Any]:
+    if table.ndim > 1:
+        return [_listed(row) for row in table]
+    return [round(float(x), 4) if np.isfinite(x) else None for x in table]
+
+
+def _by_age(values: np.ndarray, where: np.ndarray) -> np.ndarray:
+    """Means by `EDGES` of age; an age without values takes the mean of the age before it, or of all."""
+    there = np.isfinite(values)
+    table, last = np.zeros(len(EDGES)), float(values[there].mean()) if there.any() else 0.0
+    for i in range(len(EDGES)):
+        here = values[there & (where == i)]
+        table[i] = last = float(here.mean(dtype=np.float64)) if len(here) else last
+    return table
+
+
+# -------------------------------------------------------------------- the alarm
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """Thresholds above which evidence rings, set on honest policies alone.
+
+    Arguments:
+        names: the candidates.
+        mean: of honest policies' evidence, by candidate.
+        std: its standard deviation.
+        threshold: by candidate, and for `ALL`: the mean of all candidates' standard scores, each cut to -3..3.
+    """
+
+    names: tuple[str, ...]
+    mean: Mapping[str, float]
+    std: Mapping[str, float]
+    threshold: Mapping[str, float]
+
+    @classmethod
+    def fit(cls, honest: Sequence[Evidence], false: float = FALSE) -> Alarm:
+        """Thresholds that at most a share `false` of these policies exceeds; ValueError without any."""
+        if not honest:
+            raise ValueError("an alarm is set on honest policies: give at least one")
+        names = tuple(name for name in honest[0] if all(name in one for one in honest))
+        columns = {name: np.array([one[name] for one in honest]) for name in names}
+        mean = {name: float(column.mean()) for name, column in columns.items()}
+        std = {name: max(float(column.std()), 1e-9) for name, column in columns.items()}
+        blank = cls(names, mean, std, {})
+        scores = [blank.scores(one) for one in honest]
+        top = lambda name: float(np.quantile([one[name] for one in scores], 1 - false, method="higher"))  # noqa: E731
+        return cls(names, mean, std, {name: top(name) for name in (*names, ALL)})
+
+    def scores(self, given: Evidence) -> dict[str, float]:
+        """Evidence by candidate, and `ALL`; ValueError where a candidate is missing."""
+        missing = sorted({*self.names} - given.keys())
+        if missing:
+            raise ValueError(f"evidence lacks {', '.join(missing)}: dream the policy as long, and in as many worlds")
+        each = [float(np.clip((given[name] - self.mean[name]) / self.std[name], -3, 3)) for name in self.names]
+        return {name: given[name] for name in self.names} | {ALL: float(np.mean(each)) if each else 0.0}
+
+    def rings(self, given: Evidence) -> dict[str, bool]:
+        """Whether the dreamed return is not to be believed, by candidate and for `ALL`."""
+        return {name: value > self.threshold[name] for name, value in self.scores(given).items()}
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as JSON."""
+        return {key: list(v) if key == "names" else dict(v) for key, v in vars(self).items()}
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> Alarm:
+        """The reverse of `to_dict`; ValueError on anything else."""
+        try:
+            return cls(tuple(value["names"]), dict(value["mean"]), dict(value["std"]), dict(value["threshold"]))
+        except (KeyError, TypeError, ValueError) as fault:
+            raise ValueError(f"no alarm: {fault} is missing or wrong; measure the world again") from fault
+
+
+def verdict(gap: Mapping[str, Any], dreams: Dreams, others: Sequence[Dreams] = ()) -> dict[str, bool]:
+    """Whether a policy's dreams are not to be believed, by candidate and for `ALL`, as a world's gap.json says.
+
+    `others` are its dreams in the worlds whose second opinion the gap was measured with. ValueError for a gap that
+    was measured without policies.
+    """
+    told = gap["figures"].get("alarm", {})
+    if not told.get("alarm"):
+        raise ValueError("this gap has no alarm: measure it with an agent, `gensim gap WORLD --data DIR --agent AGENT`")
+    return Alarm.from_dict(told["alarm"]).rings(evidence(dreams, Known.from_dict(told["known"]), others))
+
+
+def judged(given: Sequence[Evidence], exploits: Sequence[bool], seed: int = 0) -> dict[str, Any]:
+    """How good each candidate is: AUC, hits among policies that exploit, false alarms among the others.
+
+    Hits are those of an alarm set on all honest policies; a false alarm is counted with the alarm set on the others,
+    so that no policy has a say in its own verdict. Intervals: AUC's by bootstrap over policies, shares' by Wilson.
+    """
+    honest = [one for one, bad in zip(given, exploits) if not bad]
+    bad = [one for one, wrong in zip(given, exploits) if wrong]
+    if len(honest) < 3:
+        return {"honest": len(honest), "exploiting": len(bad), "candidates": {}}
+    alarm = Alarm.fit(honest)
+    apart = [Alarm.fit([*honest[:i], *honest[i + 1 :]]).rings(one) for i, one in enumerate(honest)]
+    rung = [alarm.rings(one) for one in bad]
+    scores = [[alarm.scores(one) for one in group] for group in (bad, honest)]
+    candidates = {
+        name: {
+            "auc": _auc_figure(*([one[name] for one in group] for group in scores), seed),
+            "hits": share(sum(one[name] for one in rung), len(rung)),
+            "false_alarms": share(sum(one[name] for one in apart), len(apart)),
+            "threshold": round(alarm.threshold[name], 5),
+        }
+        for name in (*alarm.names, ALL)
+    }
+    return {"honest": len(honest), "exploiting": len(bad), "candidates": candidates, "alarm": alarm.to_dict()}
+
+
+def auc(bad: Sequence[float], honest: Sequence[float]) -> float:
+    """The probability that one who exploits scores above one who does not; equal scores count half."""
+    a, b = np.asarray(bad)[:, None], np.asarray(honest)[None]
+    return float(((a > b) + 0.5 * (a == b)).mean()) if a.size and b.size else float("nan")
+
+
+def share(hits: int, n: int) -> dict[str, Any]:
+    """A share with its 95 % interval.
+
+    Reference: Probable Inference, the Law of Succession, and Statistical Inference (Wilson, 1927),
+    doi:10.1080/01621459.1927.10502953.
+    """
+    if n == 0:
+        return {"value": None, "low": None, "high": None, "count": 0, "of": 0}
+    z, p = 1.959964, hits / n
+    middle, half = p + z**2 / (2 * n), z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+    low, high = ((middle + sign * half) / (1 + z**2 / n) for sign in (-1, 1))
+    figures = {"value": p, "low": max(low, 0.0), "high": min(high, 1.0)}
+    return {name: round(float(x), 4) for name, x in figures.items()} | {"count": int(hits), "of": n}
+
+
+def _auc_figure(bad: Sequence[float], honest: Sequence[float], seed: int) -> dict[str, Any]:
+    if not bad:
+        return {"value": None, "low": None, "high": None}
+    rng, a, b = np.random.default_rng(seed), np.asarray(bad), np.asarray(honest)
+    drawn = [(rng.integers(len(a), size=len(a)), rng.integers(len(b), size=len(b))) for _ in range(DRAWS)]
+    above = (a[:, None] > b) + 0.5 * (a[:, None] == b)  # (bad, honest)
+    low, high = interval([float(above[np.ix_(i, j)].mean()) for i, j in drawn])
+    return {"value": round(auc(bad, honest), 4), "low": low, "high": high}

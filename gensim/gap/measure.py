@@ -1,0 +1,368 @@
+"""Measures the gap between a world and its simulator, and writes it into the world's folder.
+
+Nothing that is measured here chooses anything. Every policy's episodes are kept, so that a kill loses one at most.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+
+from gensim.core.files import read_json
+from gensim.core.progress import bar
+from gensim.episodes import Dataset, read_episode
+from gensim.episodes.sample import is_heldout
+from gensim.episodes.store import Header
+from gensim.gap import words
+from gensim.gap.actions import effects
+from gensim.gap.alarm import MARGIN, Known, evidence, judged
+from gensim.gap.calibration import calibration
+from gensim.gap.features import belief_distance
+from gensim.gap.picture import scatter
+from gensim.gap.policies import roster
+from gensim.gap.ranking import Measured, ranking
+from gensim.gap.readings import Readings, read
+from gensim.gap.rollouts import Theatre
+from gensim.gap.uniformity import uniformity
+from gensim.world import World
+from gensim.world.card import write_card
+from gensim.world.heldout import Heldout
+from gensim.world.quality import CONTEXT, HORIZONS, Futures, Pool, by_horizon, ends, futures, rewards
+
+PACKAGES = ("gensim-worlds", "gymnasium", "numpy", "torch", "Box2D", "vizdoom", "pygame", "opencv-python")
+LENGTH = CONTEXT + max(HORIZONS) + 1
+SECOND = 32  # dreams of a policy in each other world
+FINAL = 1_000_000  # seeds from here on are for final scores alone
+SCATTER = "dream_vs_real_returns.png"
+
+
+@dataclass(frozen=True)
+class GapConfig:
+    """What is measured, and on what."""
+
+    world: Path
+    """World folder."""
+    data: Path
+    """Data set that the world was fitted to; its held-out episodes are measured on."""
+    agent: Path | None = None
+    """Agent folder whose return is compared, dreamed and real, and that the policies are made of."""
+    policies: tuple[Path, ...] = ()
+    """Folders of other agents, or of such folders: earlier rounds of `gensim loop`."""
+    exploiters: tuple[Path, ...] = ()
+    """The same of agents that were made to exploit the dream (scripts/exploiters)."""
+    second: tuple[Path, ...] = ()
+    """World folders, of other rounds or seeds, in which every policy dreams too: second opinions."""
+    new_data: Path | None = None
+    """Data set recorded after the fit, on which trust is held against uniform; else the held-out episodes are."""
+    scores: tuple[Path, ...] = ()
+    """What `gensim score AGENT --json` wrote of the simulator or of this world, shown instead of own returns."""
+    episodes: int = 10
+    """Real episodes of each policy."""
+    dreams: int = 64
+    """Dreams of each policy."""
+    seed: int = 300_000
+    """Of the first real episode and the first dream of every policy, and of all chances here."""
+    processes: int = 2
+    """Simulators side by side, each on one thread."""
+    work: Path | None = None
+    """Folder of what was measured so far; runs/gap-HASH unless given."""
+    segments: int = 96
+    """Held-out segments that figures are made from."""
+    kept: int = 10
+    """Held-out segments of the world's own file."""
+    samples: int = 4
+    """Dreams of each segment."""
+    simulated: int = 6
+    """Starts and segments that are replayed in the simulator; 0 for none."""
+    moments: int = 20_000
+    """Moments of the training data that the nearest one is looked up among."""
+    holdout: float = 0.05
+    """Share of the episodes that the fit was told to hold out."""
+
+    def __post_init__(self) -> None:
+        if self.seed < 0 or self.seed + max(self.dreams, self.episodes) > FINAL:
+            raise ValueError(f"seed={self.seed}: give 0 to 999,000; seeds from {FINAL:,} on are for final scores alone")
+        counts = (self.episodes, self.dreams, self.processes, self.segments, self.kept, self.samples)
+        if min(counts) < 1 or min(self.episodes, self.dreams) < 2:
+            raise ValueError("give at least 2 episodes and dreams, and 1 of processes, segments, kept and samples")
+
+
+def gap(config: GapConfig, command: str = "gensim gap", quiet: bool = True) -> dict[str, Any]:
+    """Measures a world, writes heldout.npz, pictures, card.md and gap.json into its folder, and returns gap.json."""
+    measuring = Measuring(config, quiet)
+    figures = measuring.policies()  # first: what is wrong with an agent shows at once
+    told = measuring.told
+    figures |= {"quality": measuring.quality(), "rewards": rewards(told, config.seed)}
+    figures |= {"ends": ends(measuring.world, measuring.segments, seed=config.seed)}
+    figures |= {"calibration": calibration(measuring.held, config.seed)}
+    figures |= {"actions": effects(measuring.world, measuring.segments, seed=config.seed)}
+    figures |= {"trust": measuring.trust()}
+    found: dict[str, Any] = {**measuring.circumstances(command), "figures": figures, "limits": []}
+    measures, alive = measures_of(measuring.world), ""
+    if measures is not None:
+        figures["alive"] = measures.measure(measuring.world, measuring.segments, told, config.simulated, config.seed)
+        found["limits"] = list(measures.LIMITS)
+        alive = measures.describe(figures["alive"], measuring.world.spec["fps"])
+    ranked = figures.get("policies", {}).get("rows", [])
+    pictures = {SCATTER: scatter(ranked)} if len(ranked) > 1 else {}
+    write_card(
+        config.world,
+        found,
+        measuring.kept(),
+        told,
+        words.headline(found),
+        alive,
+        words.sections(found, SCATTER if pictures else None),
+        pictures,
+    )
+    return read_json(config.world / "gap.json")
+
+
+def measures_of(world: World) -> ModuleType | None:
+    """The module `alive` of the world's own folder, where there is one.
+
+    It has LIMITS (sentences), measure(world, heldout, told, simulated, seed) -> figures with a "summary", and
+    describe(figures, fps) -> Markdown.
+    """
+    from gensim.envs.spec import IMITATIONS
+
+    module = IMITATIONS.get(world.spec["env_id"])
+    return import_module(f"{module}.alive") if module and find_spec(f"{module}.alive") else None
+
+
+class Measuring:
+    """One measurement: the world, the data, and what was found of both so far."""
+
+    def __init__(self, config: GapConfig, quiet: bool = True) -> None:
+        self.config, self.quiet = config, quiet
+        self.world, self.data = World.load(config.world), Dataset(config.data)
+        self.apart = [header for header in self.data.episodes if is_heldout(header, config.holdout)]
+        self.others = [header for header in self.data.episodes if not is_heldout(header, config.holdout)]
+        self.work = config.work or Path("runs") / f"gap-{self.world.hash[:12]}"
+
+    @property
+    def horizon(self) -> int:
+        """Steps of a whole real episode, and of a whole dream."""
+        from gensim.envs.spec import spec_of
+
+        spec = spec_of(self.world.spec["env_id"])
+        return spec.max_steps if spec else max(header.length for header in self.data.episodes)
+
+    # ---------------------------------------------------------------- frames and judgements
+
+    @cached_property
+    def length(self) -> int:
+        """Frames of a held-out segment."""
+        return min(LENGTH, max((header.length + 1 for header in self.apart), default=LENGTH))
+
+    @cached_property
+    def segments(self) -> Heldout:
+        """The segments that figures are made from."""
+        return Heldout.gather(self.apart, self.config.segments, self.length, self.config.seed)
+
+    @cached_property
+    def told(self) -> Futures:
+        """What follows their contexts."""
+        pool = Pool(self.others, self.length - CONTEXT, self.config.moments)
+        return futures(self.world, self.segments, pool, samples=self.config.samples, seed=self.config.seed)
+
+    @cached_property
+    def held(self) -> Readings:
+        """What the world says along all held-out episodes."""
+        return read(self.world, _tapes(self.apart), seed=self.config.seed)
+
+    def kept(self) -> Heldout:
+        """The segments that travel with the world."""
+        return Heldout.gather(self.apart, self.config.kept, self.length, self.config.seed).within()
+
+    def quality(self) -> dict[str, Any]:
+        """PSNR, SSIM and the distance of beliefs by horizon, and on what."""
+        about = {"samples": self.config.samples, "episodes": len({*self.segments.episode.tolist()})}
+        return by_horizon(self.told, self.config.seed, {"beliefs": belief_distance(self.world)}) | about
+
+    def trust(self) -> dict[str, Any]:
+        """Trust against uniform, on new data where they are given; ValueError when those are of another kind."""
+        if self.config.new_data is None:
+            return uniformity(self.held, self.config.seed) | {"on": "held-out episodes, which it was calibrated on"}
+        data = Dataset(self.config.new_data)
+        differ = [key for key in ("env_id", "size", "skip", "action") if data.spec[key] != self.data.spec[key]]
+        if differ or not data.episodes:
+            wrong = f"differ in {', '.join(differ)}" if differ else "are empty"
+            raise ValueError(f"{data.folder}: the new data {wrong}: record the simulator that the world imitates")
+        tapes = read(self.world, _tapes(data.episodes), seed=self.config.seed)
+        policies = sorted({str(header.meta.get("policy", "unknown")) for header in data.episodes})
+        return uniformity(tapes, self.config.seed) | {"on": "new episodes", "policies": policies}
+
+    # ---------------------------------------------------------------- policies
+
+    def policies(self) -> dict[str, Any]:
+        """Returns of every policy, really and dreamed, how the two rank, and the alarm."""
+        if self.config.agent is None and not self.config.policies:
+            return {}
+        measured, others = self._play()
+        figures: dict[str, Any] = {"policies": self._rows(measured)}
+        figures["ranking"] = ranking(measured, self.config.seed)
+        if self.config.agent is not None:
+            agent = next(one for one in measured if one.player.kind == "agent")
+            figures["returns"] = self._returns(agent)
+        figures["alarm"] = self._alarm(measured, others)
+        return figures
+
+    def _play(self) -> tuple[list[Measured], list[list[Any]]]:
+        config, seeds = self.config, self._seeds()
+        players = roster(self.world, config.world, config.agent, config.policies, config.exploiters)
+        dreams = range(config.seed, config.seed + config.dreams)
+        seconds, measured, others = [World.load(folder) for folder in config.second], [], []
+        with Theatre(self.world, self.work, config.processes, self.horizon).open() as theatre:
+            for player in bar(players, "policies", self.quiet, unit="policy"):
+                measured.append(Measured(player, theatre.real(player, seeds), theatre.dream(player, dreams)))
+                others.append([theatre.dream(player, dreams[:SECOND], world) for world in seconds])
+        return measured, others
+
+    def _seeds(self) -> range:
+        """Reset seeds of the real episodes; ValueError where the world or its agent has learned from one of them."""
+        seeds = range(self.config.seed, self.config.seed + self.config.episodes)
+        known = {header.meta.get("seed") for header in self.data.episodes} & {*seeds}
+        if known:
+            raise ValueError(
+                f"seed {min(known):,} was recorded in {self.data.folder}: give another --seed than {seeds[0]:,}"
+            )
+        return seeds
+
+    def _rows(self, measured: Sequence[Measured]) -> dict[str, Any]:
+        rows = [
+            {
+                "name": one.player.name,
+                "kind": one.player.kind,
+                "weights": one.player.weights,
+                "real": _spread(one.real.returns),
+                "dream": _spread(one.dreams.returns.tolist()),
+                "real_steps": round(float(np.mean(one.real.lengths)), 1),
+                "dream_steps": round(float(one.dreams.length.mean()), 1),
+            }
+            for one in measured
+        ]
+        ranges = {"real": [*_ends(measured[0].real.seeds)], "dream": [self.config.seed]}
+        ranges["dream"].append(self.config.seed + self.config.dreams - 1)
+        frames = sum(one.real.real_frames for one in measured)
+        counts = {"episodes": self.config.episodes, "dreams": self.config.dreams, "horizon": self.horizon}
+        return {**counts, "seeds": ranges, "real_frames": frames, "rows": rows}
+
+    def _returns(self, agent: Measured) -> dict[str, Any]:
+        env, dreamed = self.world.spec["env_id"], agent.dreams.returns.tolist()
+        first = {"env": env, "real_frames": agent.real.real_frames} | _spread(agent.real.returns)
+        dream = {"env": f"dream of {env}", "real_frames": 0} | _spread(dreamed)
+        seeds = [self.config.seed + i for i in range(self.config.dreams)]
+        real = first | {"returns": agent.real.returns, "seeds": _ends(agent.real.seeds)}
+        told = dream | {"returns": dreamed, "seeds": _ends(seeds)}
+        rows = {"real": real, "dream": told, **dict(_scored(path, self.world, agent) for path in self.config.scores)}
+        folder = Path(str(agent.player.agent)).resolve().name
+        about = {"agent": folder, "weights": agent.player.weights, "horizon": self.horizon}
+        return {
+            **about,
+            **rows,
+            "difference": difference(rows["dream"]["returns"], rows["real"]["returns"], self.config.seed),
+        }
+
+    def _alarm(self, measured: Sequence[Measured], others: Sequence[Sequence[Any]]) -> dict[str, Any]:
+        rewards = [read_episode(header.path).rew for header in self.data.episodes]
+        known = Known.of(self.held, rewards)
+        given = [evidence(one.dreams, known, more) for one, more in zip(measured, others)]
+        honest = [one.real_mean for one in measured if one.player.kind != "exploiter"]
+        scale = max(honest) - min(honest) or 1.0
+        wrong = [one.dream_mean - one.real_mean > MARGIN * scale for one in measured]
+        rows = [
+            {"name": one.player.name, "exploits": bool(bad), **{k: round(v, 5) for k, v in told.items()}}
+            for one, bad, told in zip(measured, wrong, given)
+        ]
+        about = {"margin": MARGIN, "scale": round(scale, 4), "second": len(self.config.second)}
+        made = [bad for one, bad in zip(measured, wrong) if one.player.kind == "exploiter"]
+        about |= {"made": len(made), "made_and_exploit": int(sum(made))}
+        return {**about, **judged(given, wrong, self.config.seed), "known": known.to_dict(), "evidence": rows}
+
+    # ---------------------------------------------------------------- where and when
+
+    def circumstances(self, command: str) -> dict[str, Any]:
+        """What was measured, from what it was made, by which command, and where."""
+        spec, net = self.world.spec, self.world.config
+        keys = ("env_id", "size", "skip", "fps", "real_frames", "fit_steps", "fit_seconds")
+        about = {key: spec.get(key) for key in keys} | {"hash": self.world.hash}
+        about |= {"groups": net.groups, "classes": net.classes}
+        about["megabytes"] = round((self.config.world / "world.safetensors").stat().st_size / 1e6, 1)
+        machine = {"system": platform.system(), "processor": platform.machine(), "cores": os.cpu_count()}
+        return {
+            "world": about,
+            "meter": self.data.meter(),
+            "policies": sorted({str(header.meta.get("policy", "unknown")) for header in self.data.episodes}),
+            "seeds": {"all": self.config.seed},
+            "command": command,
+            "versions": versions(),
+            "machine": machine | {"capability": torch.backends.cpu.get_cpu_capability()},
+        }
+
+
+def versions() -> dict[str, str]:
+    """Versions of what took part, as far as it is there."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found | {"python": platform.python_version()}
+
+
+def difference(dreamed: Sequence[float], real: Sequence[float], seed: int = 0, draws: int = 2000) -> dict[str, Any]:
+    """The mean dreamed return over the mean real one, less one, with its bootstrap interval; null around 0."""
+    a, b = np.asarray(dreamed, np.float64), np.asarray(real, np.float64)
+    rng = np.random.default_rng(seed)
+    shown = [(rng.choice(a, len(a)).mean(), rng.choice(b, len(b)).mean()) for _ in range(draws)]
+    if b.mean() == 0 or min(len(a), len(b)) < 2 or any(y * b.mean() <= 0 for _, y in shown):
+        return {"value": None, "low": None, "high": None}
+    low, high = np.quantile([(x - y) / abs(y) for x, y in shown], [0.025, 0.975])
+    value = (a.mean() - b.mean()) / abs(b.mean())
+    return {"value": round(float(value), 4), "low": round(float(low), 4), "high": round(float(high), 4)}
+
+
+def _spread(returns: Sequence[float]) -> dict[str, Any]:
+    from gensim.agents.score import student_t95
+
+    mean, n = float(np.mean(returns)), len(returns)
+    std = float(np.std(returns, ddof=1)) if n > 1 else None
+    half = student_t95(n) * std / np.sqrt(n) if std is not None else None
+    ci95 = None if half is None else [float(mean - half), float(mean + half)]
+    return {"mean": mean, "std": std, "ci95": ci95, "episodes": n}
+
+
+def _scored(path: Path, world: World, agent: Measured) -> tuple[str, dict[str, Any]]:
+    one = read_json(path)
+    missing = {"env", "weights", "mean", "ci95", "returns", "seeds"} - one.keys()
+    if missing or one["weights"] != agent.player.weights:
+        wrong = f"has no {', '.join(sorted(missing))}" if missing else "is of another agent's weights"
+        raise ValueError(f"{path} {wrong}: give what `gensim score AGENT --json` wrote of this agent")
+    return ("real" if one["env"] == world.spec["env_id"] else "dream"), _row(one)
+
+
+def _row(one: Mapping[str, Any]) -> dict[str, Any]:
+    names = ("env", "mean", "std", "ci95", "deterministic", "real_frames", "returns")
+    return {name: one.get(name) for name in names} | {"episodes": len(one["returns"]), "seeds": _ends(one["seeds"])}
+
+
+def _ends(seeds: Sequence[int]) -> list[int]:
+    return [min(seeds), max(seeds)]
+
+
+def _tapes(headers: Sequence[Header]) -> list[Any]:
+    return [read_episode(header.path) for header in headers]
