@@ -77,7 +77,7 @@ class LoopConfig:
 
     def identity(self) -> dict[str, Any]:
         """What must be equal for a loop to go on: all but how far it goes."""
-        left_out = {"out", "real_frames", "rounds", "choose", "finalists", "processes"}
+        left_out = {"out", "real_frames", "rounds", "choose", "finalists", "processes", "fit_minutes", "learn_minutes"}
         return json.loads(json.dumps({k: v for k, v in asdict(self).items() if k not in left_out}))
 
 

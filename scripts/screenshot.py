@@ -36,7 +36,7 @@ class Options:
     """Who drives."""
     seed: int = 7
     """Of the episode."""
-    beats: int = 80
+    beats: int = 30
     """Steps before the picture is taken."""
     height: int = 384
     """Pixels of each of the two pictures."""
@@ -46,7 +46,7 @@ class Posed(Screen):
     """A window that presses H at its first beat and photographs the display at its last."""
 
     def __init__(self, options: Options, display: Path) -> None:
-        super().__init__(f"gensim play {options.world}", options.height)
+        super().__init__(f"gensim play {options.world}", options.height, panels=2)
         self.options, self.display, self.beat = options, display, 0
         self.photo: np.ndarray | None = None
 

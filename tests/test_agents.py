@@ -407,6 +407,18 @@ def test_warm_starts(tiny_world: Worlds, tmp_path: Path) -> None:
         Run(world, tmp_path / "wide", replace(QUICK, init=tmp_path / "old", net=(8, 8)))
 
 
+def test_pessimism_takes_off_what_distrust_says(tiny_world: Callable[..., Path]) -> None:
+    config = replace(QUICK, rows=16, batch=16, reward_scale=1.0, trust_floor=0.0)
+    bold, timid = (Lessons(make_rows(tiny_world("box"), one), one) for one in (config, replace(config, pessimism=0.5)))
+    bold.reset()
+    timid.reset()
+    for _ in range(6):
+        acts = np.zeros((16, 2), np.float32)
+        (_, rew, _, infos), (_, less, _, _) = bold.step(acts), timid.step(acts)
+        trust = np.array([info["trust"] for info in infos])
+        assert np.allclose(rew - less, -0.5 * (np.log(trust) + 1), atol=1e-4)  # 0 on average where trust is uniform
+
+
 def test_rewards_are_scaled_for_learning_only(tiny_world: Worlds) -> None:
     settings = replace(QUICK, rows=16, trust_floor=0.0)
     scales = [replace(settings, reward_scale=scale) for scale in (0.5, None)]

@@ -276,6 +276,8 @@ def test_a_window_shows_what_was_recorded(
                 batch.act[row, i], action.encode(episode.act)[at - 1] if led else np.zeros(action.dim)
             )
             assert batch.rew[row, i] == (episode.rew[at - 1] if led else 0)
+            if led:
+                assert np.allclose(batch.tally[row, i], [episode.rew[: at - 1].sum(), at - 1], rtol=1e-5, atol=1e-4)
             assert batch.term[row, i] == (led and episode.term[at - 1])
 
 

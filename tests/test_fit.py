@@ -9,13 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from gensim.core.files import load_tensors, sha256
 from gensim.episodes import Dataset, Episode, read_episode, write_episode
-from gensim.world import FitConfig, World
+from gensim.episodes.sample import Sampler
+from gensim.world import FitConfig, NetConfig, World
 from gensim.world.fit import CHECKPOINT, fit
 from gensim.world.furnish import follow
+from gensim.world.net import Net, pixel_weights
 
+NAMES = ("frames", "act", "rew", "term", "first", "valid")
 SPEC = {
     "env_id": "Slider-v0",
     "env_kwargs": {},
@@ -98,7 +102,7 @@ def test_reward_and_end_arrive_with_their_own_step(data, fitted):
 
 def test_a_fitted_world_brings_starts_with_provenance_and_trust(data, fitted):
     again = World.load(fitted.folder)
-    assert len(again.starts.real) == 120 and len(again.starts.mid) == 120
+    assert len(again.starts.real) == 120 and len(again.starts.mid) == 480
     assert (
         again.spec["real_frames"] == Dataset(data).meter()["real_frames"] == sum(len(slide(s).act) for s in range(120))
     )
@@ -109,6 +113,9 @@ def test_a_fitted_world_brings_starts_with_provenance_and_trust(data, fitted):
     state = follow(again, [tape], len(origin["actions"]))[-1][0]  # filtered from the start it names
     start = again.start(np.zeros(1, np.uint64), index)
     assert np.corrcoef(state.h[0], start.h[0])[0, 1] > 0.9
+    steps = len(origin["actions"])
+    np.testing.assert_allclose(start.tally[0], [tape.rew[:steps].sum(), steps], rtol=1e-5)
+    np.testing.assert_allclose(state.tally, start.tally, rtol=1e-5)
     assert np.isfinite(again.trust.table).all() and (np.diff(again.trust.table, axis=1) >= 0).all()
 
 
@@ -168,3 +175,18 @@ def test_logs_without_seeds_make_a_world(data, tmp_path):
     world = fit(FitConfig(tmp_path / "logs", tmp_path / "w", steps=1, batch=2, length=6, hidden=32), quiet=True)
     assert world.starts.provenance(0) == {"seed": None, "actions": []}
     assert world.starts.provenance(41)["seed"] is None
+
+
+def test_emphasised_pixels_weigh_their_factor_and_the_others_one(data):
+    net_config = NetConfig(size=32, actions=1, groups=4, classes=4, hidden=16, widths=(4, 4, 4, 4), head=8)
+    batch = {name: torch.from_numpy(getattr(Sampler(Dataset(data), 8, 2, 0).batch(0), name)) for name in NAMES}
+    torch.manual_seed(0)
+    net = Net(net_config)
+
+    def rec(emphasis):
+        return net(batch, 1.0, 3, torch.Generator().manual_seed(1), pixel_weights(emphasis, 32))["rec"].item()
+
+    everywhere, top, bottom = rec((0, 1, 0, 1, 3.0)), rec((0, 0.25, 0, 1, 3.0)), rec((0.25, 1, 0, 1, 3.0))
+    plain = rec(None)
+    assert everywhere == pytest.approx(3 * plain, rel=1e-5) and plain < top < everywhere
+    assert top + bottom == pytest.approx(everywhere + plain, rel=1e-5)

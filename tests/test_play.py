@@ -645,9 +645,9 @@ def test_the_window_shows_the_frames(counting: Path) -> None:
     with Screen("test", 192) as screen:
         screen.draw(session.view())
         plain = screen.picture()
-        for i, panel in enumerate(session.view().panels):
+        for i, (panel, blur) in enumerate(zip(session.view().panels, (12, 1))):  # the dream is noise, made smooth
             shown = resize(np.ascontiguousarray(plain[:192, i * 192 : i * 192 + 192]), 48)
-            assert np.abs(shown.astype(int) - panel.frame).mean() < 6
+            assert np.abs(shown.astype(int) - panel.frame).mean() < blur
         screen.helping = True
         screen.draw(session.view())
         assert np.abs(screen.picture().astype(int) - plain)[:192, :192].mean() > 5

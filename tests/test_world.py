@@ -4,6 +4,8 @@ import itertools
 import json
 import pickle
 import shutil
+from copy import deepcopy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -133,7 +135,11 @@ def test_tiles_are_of_one_shape_and_give_rows_back_in_order():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_the_fused_networks_are_the_fitted_ones(world, dtype):
     """Rows laid out for speed give what the plain modules give, up to rounding; traced, the very same bytes."""
-    fast, net, c = Fast(world.net, dtype), world.net, TINY
+    net, c = deepcopy(world.net), TINY
+    with torch.no_grad():
+        for head in (net.reward, net.termination):
+            head.tally.table.normal_()
+    fast, tally = Fast(net, dtype), torch.rand(16, 2) * 500
     z, act = torch.randint(c.classes, (16, c.groups)), torch.rand(16, 2) * 2 - 1
     h, mask = torch.randn(16, c.hidden), torch.ones(16, c.hidden)
     near = {"rtol": 0, "atol": 1e-4 if dtype == torch.float32 else 0.06}
@@ -143,12 +149,12 @@ def test_the_fused_networks_are_the_fitted_ones(world, dtype):
         logits, unusual, judges = fast.read(h, mask)
         torch.testing.assert_close(logits.float(), net.dynamics.prior(h), **near)
         torch.testing.assert_close(unusual, net.disagreement.score(h), rtol=0, atol=10 * near["atol"])
-        rew, odds = fast.judge(judges, z)
-        torch.testing.assert_close(rew, net.reward.mean(net.reward(x)), **near)
-        torch.testing.assert_close(odds, net.termination.log_odds(net.termination(x)), **near)
+        rew, odds = fast.judge(judges, z, tally)
+        torch.testing.assert_close(rew, net.reward.mean(net.reward(x, tally)), **near)
+        torch.testing.assert_close(odds, net.termination.log_odds(net.termination(x, tally)), **near)
         frames = (net.decoder(one_hot) * 127.5 + 127.5).round().clamp(0, 255).permute(0, 2, 3, 1)
         assert (fast.paint(z)[0].float() - frames).abs().max() <= (1 if dtype == torch.float32 else 4)
-        rows = (h, z, act, mask, torch.ones(16), torch.rand(16, c.groups).double(), torch.rand(16).double())
+        rows = (h, z, tally, act, mask, torch.ones(16), torch.rand(16, c.groups).double(), torch.rand(16).double())
         once = traced(fast.dream, *rows)
         for _ in range(4):  # an executor that optimises as it learns must not change a bit
             assert all(torch.equal(a, b) for a, b in zip(fast.dream(*rows), once(*rows)))
@@ -317,3 +323,29 @@ def test_weights_of_another_network_are_refused_though_their_hash_is_right(folde
     )
     with pytest.raises(ValueError, match="does not fit the network"):
         World.load(folder)
+
+
+def test_rewards_and_steps_are_tallied(world):
+    state, total = world.start(np.arange(12, dtype=np.uint64)), np.zeros(12, np.float32)
+    assert not state.tally.any()
+    for t in range(1, 6):
+        state, step = world.imagine(state, acts(12, t))
+        total += step.rew
+        assert np.allclose(state.tally[:, 0], total, atol=1e-5) and (state.tally[:, 1] == t).all()
+    frames, rew = world.decode(state), np.full(12, 7.0)
+    seen, _ = world.observe(state, acts(12), frames, rew)
+    guessed, step = world.observe(state, acts(12), frames)
+    assert np.allclose(seen.tally[:, 0], total + 7) and np.allclose(guessed.tally[:, 0], total + step.rew, atol=1e-5)
+
+
+def test_judgements_hang_on_the_tally_and_nothing_else_does(world):
+    with torch.no_grad():
+        net = deepcopy(world.net)
+        net.reward.tally.table.normal_()
+        net.reward.out.weight.normal_()
+    other = World.from_weights(TINY, net.state_dict(), SPEC)
+    state = other.start(np.arange(8, dtype=np.uint64))
+    rich = replace(state, tally=state.tally + 300)
+    (one, a), (two, b) = other.imagine(state, acts(8)), other.imagine(rich, acts(8))
+    assert (a.rew != b.rew).all() and (a.log_p == b.log_p).all()
+    assert torch.equal(one.h, two.h) and torch.equal(one.z, two.z)

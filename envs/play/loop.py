@@ -72,4 +72,5 @@ def _obey(session: Session, screen: Screen, wish: Command) -> None:
     if wish is Command.HELP:
         screen.helping = not screen.helping
     if wish is Command.SHOT:
+        screen.draw(session.view())  # or it may be of a moment ago
         session.note = f"wrote {screen.save()}"

@@ -26,13 +26,14 @@ class Screen:
     Arguments:
         title: what stands above it.
         height: of a picture in pixels.
+        panels: how many pictures stand side by side at first.
         folder: where pictures of the window are written.
     """
 
-    def __init__(self, title: str, height: int = 512, folder: str | Path = ".") -> None:
+    def __init__(self, title: str, height: int = 512, panels: int = 1, folder: str | Path = ".") -> None:
         if height < SMALLEST:
             raise ValueError(f"height {height}: give {SMALLEST} pixels or more")
-        self.title, self.height, self.folder = title, height, Path(folder)
+        self.title, self.height, self.panels, self.folder = title, height, panels, Path(folder)
         self.line = max(12, height // 26)  # pixels of a line of text
         self.helping = False
         self._joysticks: dict[int, Any] = {}
@@ -46,7 +47,7 @@ class Screen:
         self._pygame = pygame
         try:
             pygame.display.init()
-            self._resize(1)
+            self._resize(self.panels)
         except pygame.error as error:
             raise ValueError(f"there is no display to open a window on ({error}): run it where there is one") from error
         pygame.display.set_caption(self.title)

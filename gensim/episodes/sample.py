@@ -29,6 +29,7 @@ class Batch:
         term: bool (b, t), the step that led to frame i ended the episode.
         first: bool (b, t), frame i is an episode's first.
         valid: bool (b, t), false after the end of an episode shorter than t frames.
+        tally: float32 (b, t, 2), the sum of rewards and the steps of the episode before the step that led to frame i.
         episode: int64 (b,), the index in `Sampler.episodes` that each window was cut from.
         start: int64 (b,), the index in its episode of each window's frame 0.
     """
@@ -39,6 +40,7 @@ class Batch:
     term: np.ndarray
     first: np.ndarray
     valid: np.ndarray
+    tally: np.ndarray
     episode: np.ndarray
     start: np.ndarray
 
@@ -147,6 +149,7 @@ def _cut(tape: Episode, length: int, size: int, action: ActionSpec, episode: int
     first, valid = index == 0, np.arange(length) < n
     steps = np.clip(index - 1, 0, len(tape) - 1)  # the step that led to each frame
     led = valid & ~first
+    sums = np.cumsum(np.concatenate([[0.0], tape.rew[:-1]]))  # before each step
     return Batch(
         frames=frames,
         act=action.encode(tape.act[steps]) * led[:, None],
@@ -154,6 +157,7 @@ def _cut(tape: Episode, length: int, size: int, action: ActionSpec, episode: int
         term=tape.term[steps] & led,
         first=first,
         valid=valid,
+        tally=np.stack([sums[steps], steps], -1).astype(np.float32),
         episode=np.int64(episode),  # type: ignore[arg-type]
         start=np.int64(start),  # type: ignore[arg-type]
     )

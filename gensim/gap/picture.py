@@ -87,7 +87,7 @@ def _ticks(low: float, high: float) -> np.ndarray:
     rough = (high - low) / 6
     unit = 10.0 ** np.floor(np.log10(rough))
     step = next(unit * k for k in (1, 2, 5, 10) if unit * k >= rough)
-    return np.arange(np.ceil(low / step), np.floor(high / step) + 1) * step
+    return np.arange(np.ceil(low / step), np.floor(high / step) + 1) * step + 0.0  # no minus zero
 
 
 def _write(canvas: np.ndarray, text: str, at: tuple[int, int]) -> None:

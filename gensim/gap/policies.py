@@ -153,7 +153,7 @@ def roster(
     others = [one for one in others if one.weights != best.weights]
     calm = _variant(best, f"agent, {'drawn' if _is_calm(agent) else 'likeliest'}", "calm", calm=not _is_calm(agent))
     shares = SHARES if len(fixed) + len(SHARES) + 2 + len(others) >= LEAST else sorted(SHARES + FINER)
-    mixed = [_variant(best, f"agent, {share:.0%} chance", "mixed", share) for share in shares]
+    mixed = [_variant(best, f"agent, {100 * share:.0f} % chance", "mixed", share) for share in shares]
     return [*fixed, *reversed(mixed), best, calm, *others]
 
 

@@ -153,18 +153,18 @@ def _alarm(figures: Mapping[str, Any]) -> str:
         return ""
     text = (
         "## The alarm for exploitation\n\nFrom dreams alone: can a policy's dreamed return be believed? A policy "
-        f"counts as exploiting when its dreamed return exceeds its real one by more than {MARGIN:.0%} of the scale; "
-        f"the scale, {told['scale']:.1f}, is the range of mean real returns over the policies not made to exploit. "
-        f"So counted, {told['exploiting']} exploit and {told['honest']} are honest; of {told['made']} made to exploit, "
-        f"{told['made_and_exploit']} do. Each threshold is set on honest policies alone, for {FALSE:.0%} of false "
-        "alarms; those are counted with every policy judged by the others' threshold."
+        f"counts as exploiting when its dreamed return exceeds its real one by more than {100 * MARGIN:.0f} % of the "
+        f"scale; the scale, {told['scale']:.1f}, is the range of mean real returns over the policies not made to "
+        f"exploit. So counted, {told['exploiting']} exploit and {told['honest']} are honest; of {told['made']} made "
+        f"to exploit, {told['made_and_exploit']} do. Each threshold is set on honest policies alone, for "
+        f"{100 * FALSE:.0f} % of false alarms; those are counted with every policy judged by the others' threshold."
     )
     rows = [
         [name, cell(one["auc"], 2), cell(one["hits"], 2), cell(one["false_alarms"], 2)]
         for name, one in told["candidates"].items()
     ]
     more = (
-        f"Second opinions come from {told['second']} other worlds." if told["second"] else "No other world was asked."
+        f"Other worlds asked for a second opinion: {told['second']}." if told["second"] else "No other world was asked."
     )
     return "\n\n".join([text, table(["evidence", "AUC", "found", "false alarms"], rows), more])
 

@@ -9,6 +9,29 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
+class Tally(nn.Module):
+    """What an episode has brought so far, the sum of its rewards and its steps, as a vector for a head to add.
+
+    Each of the two is read off a table by linear interpolation between knots on a logarithmic scale: a lap that is
+    driven brings nothing more, however the road looks.
+    """
+
+    def __init__(self, hidden: int, knots: int = 257) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.zeros(2, knots, hidden))
+
+    def forward(self, tally: Tensor) -> Tensor:
+        """Maps tallies (..., 2) to vectors (..., hidden)."""
+        last = self.table.shape[1] - 1
+        tally = tally.float()
+        place = (tally.sign() * tally.abs().log1p() + 8).clamp(0, 16) * (last / 16)  # (..., 2) in 0..last
+        low = place.floor().clamp_max(last - 1)
+        share = (place - low)[..., None].to(self.table.dtype)  # (..., 2, 1)
+        at = low.long() + torch.arange(2, device=low.device) * (last + 1)  # (..., 2) rows of both tables as one
+        rows = self.table.flatten(0, 1)
+        return torch.lerp(rows[at], rows[at + 1], share).sum(-2)
+
+
 class RewardHead(nn.Module):
     """A categorical law over rewards, trained on two-hot targets whose mean is the reward itself.
 
@@ -19,14 +42,14 @@ class RewardHead(nn.Module):
 
     def __init__(self, inputs: int, hidden: int, bins: int = 65) -> None:
         super().__init__()
-        self.inp, self.out = nn.Linear(inputs, hidden), nn.Linear(hidden, bins)
+        self.inp, self.out, self.tally = nn.Linear(inputs, hidden), nn.Linear(hidden, bins), Tally(hidden)
         nn.init.zeros_(self.out.weight)
         grid = torch.linspace(-6, 6, bins)
         self.register_buffer("bins", grid.sign() * grid.abs().expm1(), persistent=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits (..., bins) of the reward that arrives with state x (..., inputs)."""
-        return self.out(F.silu(self.inp(x)))
+    def forward(self, x: Tensor, tally: Tensor) -> Tensor:
+        """Logits (..., bins) of the reward that arrives with state x (..., inputs) after a tally (..., 2)."""
+        return self.out(F.silu(self.inp(x) + self.tally(tally)))
 
     def mean(self, logits: Tensor) -> Tensor:
         """The expected reward (...), in the simulator's own units."""
@@ -52,12 +75,12 @@ class TerminationHead(nn.Module):
 
     def __init__(self, inputs: int, hidden: int, weight: float = 50.0) -> None:
         super().__init__()
-        self.inp, self.out = nn.Linear(inputs, hidden), nn.Linear(hidden, 1)
+        self.inp, self.out, self.tally = nn.Linear(inputs, hidden), nn.Linear(hidden, 1), Tally(hidden)
         self.weight = weight
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Weighted logits (...) of states x (..., inputs)."""
-        return self.out(F.silu(self.inp(x)))[..., 0]
+    def forward(self, x: Tensor, tally: Tensor) -> Tensor:
+        """Weighted logits (...) of states x (..., inputs) after a tally (..., 2)."""
+        return self.out(F.silu(self.inp(x) + self.tally(tally)))[..., 0]
 
     def log_odds(self, logits: Tensor) -> Tensor:
         """The data's own log-odds (...) of an end, from weighted logits (...)."""

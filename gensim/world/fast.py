@@ -57,28 +57,31 @@ class Fast:
         logits = self.dynamics.prior_out(prior).unflatten(-1, (self.config.groups, self.config.classes))
         return logits, self._spread(far), judges
 
-    def judge(self, judges: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Expected reward (n,) float32 and log-odds of an end (n,) float32 of latents (n, groups)."""
-        x = F.silu(judges + self._look_up(z, self.judge_z))
+    def judge(self, judges: Tensor, z: Tensor, tally: Tensor) -> tuple[Tensor, Tensor]:
+        """Expected reward (n,) float32 and log-odds of an end (n,) of latents (n, groups) after a tally (n, 2)."""
+        so_far = torch.cat([self.reward.tally(tally), self.termination.tally(tally)], -1)  # (n, 2 head)
+        x = F.silu(judges + self._look_up(z, self.judge_z) + so_far)
         rew, term = x.chunk(2, -1)
         odds = self.termination.log_odds(self.termination.out(term)[..., 0])
         return self.reward.mean(self.reward.out(rew)), odds
 
-    def dream(self, h: Tensor, z: Tensor, act: Tensor, mask: Tensor, t: Tensor, u: Tensor, end: Tensor) -> Dreamed:
+    def dream(
+        self, h: Tensor, z: Tensor, tally: Tensor, act: Tensor, mask: Tensor, t: Tensor, u: Tensor, end: Tensor
+    ) -> Dreamed:
         """One imagined step: (h, z, log_p, log_q, rew, term, log_end, term_prob, unusual), rows first.
 
-        t (n,) temperatures, u (n, groups) and end (n,) float64 draws in (0, 1).
+        tally (n, 2) of the steps before, t (n,) temperatures, u (n, groups) and end (n,) float64 draws in (0, 1).
         """
         h = self.memory(h, z, act)
         logits, unusual, judges = self.read(h, mask)
         p = softmax_unimix(logits, self.config.unimix)
         q = heat(p, t)
         z = invert(q, u)
-        return h, z, log_prob(p, z), log_prob(q, z), *self.verdict(judges, z, end), unusual
+        return h, z, log_prob(p, z), log_prob(q, z), *self.verdict(judges, z, tally, end), unusual
 
-    def verdict(self, judges: Tensor, z: Tensor, end: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def verdict(self, judges: Tensor, z: Tensor, tally: Tensor, end: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Reward, end, log-probability of that (float64) and probability of an end, each (n,)."""
-        rew, odds = self.judge(judges, z)
+        rew, odds = self.judge(judges, z, tally)
         prob = odds.sigmoid()
         term = end < prob.double()
         return rew, term, F.logsigmoid(torch.where(term, odds, -odds)).double(), prob

@@ -182,7 +182,7 @@ def _report(log: SummaryWriter, progress: Any, step: int, parts: dict[str, float
 
 
 def _tensors(batch: Any) -> dict[str, Tensor]:
-    names = ("frames", "act", "rew", "term", "first", "valid")
+    names = ("frames", "act", "rew", "term", "first", "valid", "tally")
     return {name: torch.from_numpy(getattr(batch, name)) for name in names}
 
 

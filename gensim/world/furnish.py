@@ -41,6 +41,7 @@ def gather_starts(world: World, dataset: Dataset, mids: int, seed: int) -> Start
     act = np.zeros((len(owners), lengths.max(), world.action_dim), np.float32)
     for row, (i, n) in enumerate(zip(owners, lengths)):
         act[row, :n] = action_rows(world, latest[i])[:n]
+    returns = [latest[i].rew[:n].sum() for i, n in zip(owners, lengths)]
     seeds = np.array([_seed(e) for e in latest], np.int64)
     return Starts(
         real,
@@ -50,6 +51,7 @@ def gather_starts(world: World, dataset: Dataset, mids: int, seed: int) -> Start
         seeds[owners],
         act,
         lengths,
+        np.array(returns, np.float32),
     )
 
 
@@ -65,7 +67,8 @@ def follow(world: World, episodes: list[Episode], steps: int | None = None) -> l
     states = [(state, np.zeros(len(episodes), np.float32))]
     for t in range(longest):
         act = np.stack([a[min(t, len(a) - 1)] for a in acts])
-        state, step = world.observe(state, act, np.stack([f[min(t + 1, len(f) - 1)] for f in frames]))
+        rew = np.array([e.rew[t] if t < len(e.rew) else 0.0 for e in episodes])
+        state, step = world.observe(state, act, np.stack([f[min(t + 1, len(f) - 1)] for f in frames]), rew)
         states.append((state, step.unusual))
     return states
 

@@ -82,8 +82,8 @@ class Net(nn.Module):
         self, h: Tensor, z: Tensor, batch: dict[str, Tensor], later: Tensor, generator: torch.Generator
     ) -> dict[str, Tensor]:
         x = torch.cat([h, z.flatten(2)], -1)  # (b, t, hidden + groups * classes)
-        rew = self.reward.loss(self.reward(x), batch["rew"])
-        term = self.termination.loss(self.termination(x), batch["term"])
+        rew = self.reward.loss(self.reward(x, batch["tally"]), batch["rew"])
+        term = self.termination.loss(self.termination(x, batch["tally"]), batch["term"])
         share = torch.rand((4, len(h)), generator=generator, device=h.device) < 0.7  # (heads, b)
         share = share[..., None].expand(-1, -1, h.shape[1]).flatten(1).float()  # (heads, b t)
         far = self.disagreement.loss(h.detach().flatten(0, 1), z.detach().flatten(0, 1).flatten(1), share)

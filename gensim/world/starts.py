@@ -30,6 +30,7 @@ class Starts:
     mid_seed: np.ndarray  # (m,) int64
     mid_act: np.ndarray  # (m, steps, k) float32, all actions since the reset, padded with zeros
     mid_length: np.ndarray  # (m,) int64, how many they are
+    mid_return: np.ndarray  # (m,) float32, the sum of rewards since the reset
 
     @classmethod
     def blank(cls, config: NetConfig) -> Starts:
@@ -49,6 +50,7 @@ class Starts:
             np.arange(n),
             np.zeros((n, 1, config.actions), np.float32),
             np.ones(n, np.int64),
+            np.zeros(n, np.float32),
         )
 
     def __len__(self) -> int:
@@ -70,12 +72,14 @@ class Starts:
             raise ValueError(f"start={start!r}: give 'real', 'mid' or an index from 0 to {len(self) - 1}")
         return index.astype(np.int64)
 
-    def take(self, index: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
-        """Memories (n, hidden), latents (n, groups) and which of them are mid-episode (n,) of starts (n,)."""
+    def take(self, index: np.ndarray) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Memories (n, hidden), latents (n, groups), tallies (n, 2) and which are mid-episode (n,) of starts (n,)."""
         z = np.concatenate([self.real, self.mid])[index]
         mid = index >= len(self.real)
-        h = self.mid_h[np.where(mid, index - len(self.real), 0)]
-        return torch.from_numpy(h).float(), torch.from_numpy(z).long(), torch.from_numpy(mid)
+        at = np.where(mid, index - len(self.real), 0)
+        tally = np.stack([self.mid_return[at], self.mid_length[at]], 1) * mid[:, None]
+        h, tally = torch.from_numpy(self.mid_h[at]).float(), torch.from_numpy(tally).float()
+        return h, torch.from_numpy(z).long(), tally, torch.from_numpy(mid)
 
     def provenance(self, index: int) -> dict[str, Any]:
         """Where a start came from: the simulator's reset seed (None for logs without one) and all actions since."""
@@ -110,6 +114,7 @@ class Starts:
             "mid_h": (np.float16, (*m, config.hidden)),
             "mid_seed": (np.int64, m),
             "mid_length": (np.int64, m),
+            "mid_return": (np.float32, m),
             "mid_act": (np.float32, (*m, *steps, config.actions)),
         }
         given = {name: (getattr(self, name).dtype, getattr(self, name).shape) for name in shapes}
@@ -119,5 +124,7 @@ class Starts:
         low, high = self.mid_length.min(), self.mid_length.max()
         if max(self.real.max(), self.mid.max()) >= config.classes or low < 0 or high > steps[0]:
             raise ValueError(f"{path} does not fit its world: latents or lengths out of range; copy it again")
-        if not (np.isfinite(self.mid_h).all() and np.isfinite(self.mid_act).all()):
+        if not (
+            np.isfinite(self.mid_h).all() and np.isfinite(self.mid_act).all() and np.isfinite(self.mid_return).all()
+        ):
             raise ValueError(f"{path} does not fit its world: it holds numbers that are not finite; copy it again")

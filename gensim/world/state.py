@@ -27,6 +27,7 @@ class State:
     age: Tensor  # (n,) int64, imagined steps since a real frame
     temperature: Tensor  # (n,) float32, of the latents' law; 1 is the reference
     start: Tensor  # (n,) int64, which of the world's starts, -1 if none
+    tally: Tensor  # (n, 2) float32, the sum of the episode's rewards and its steps so far
 
     def __len__(self) -> int:
         return len(self.seed)

@@ -27,7 +27,7 @@ from gensim.world.state import State, Step
 from gensim.world.tiles import TILE, map_tiles
 from gensim.world.trust import Trust
 
-FORMAT = 1
+FORMAT = 2
 FILES = ("world.safetensors", "starts.npz")  # what world.json has the hashes of
 WEIGHTS = 500_000_000  # numbers in the largest network that is loaded
 LARGEST = {"size": 1024, "actions": 4096, "groups": 4096, "classes": 256, "hidden": 16_384, "head": 16_384}
@@ -128,10 +128,10 @@ class World:
         """
         seeds = np.asarray(seeds, np.uint64)
         index = self.starts.pick(start, seeds)  # (n,)
-        h, z, mid = self.starts.take(index)
+        h, z, tally, mid = self.starts.take(index)
         h = torch.where(mid[:, None], h, self.net.dynamics.initial[1].detach())
         state = self._opened(seeds, h, z, dropout)
-        state.start = torch.from_numpy(index)
+        state.start, state.tally = torch.from_numpy(index), tally
         state.temperature = torch.as_tensor(temperature, dtype=torch.float32).expand(len(seeds)).clone()
         return state
 
@@ -155,25 +155,41 @@ class World:
         ends = uniform(state.keys(), Stream.TERM, state.step.numpy(), 1)
 
         f = self._dream if proposal is None and edit is None else self._steered(proposal, edit)
-        rows = (state.h, state.z, _rows(act), state.mask, state.temperature, _rows(draws), _rows(ends)[:, 0])
+        rows = (
+            state.h,
+            state.z,
+            state.tally,
+            _rows(act),
+            state.mask,
+            state.temperature,
+            _rows(draws),
+            _rows(ends)[:, 0],
+        )
         return self._moved(state, map_tiles(f, *rows), state.age + 1)
 
-    def observe(self, state: State, act: np.ndarray, frames: np.ndarray) -> tuple[State, Step]:
+    def observe(
+        self, state: State, act: np.ndarray, frames: np.ndarray, rew: np.ndarray | None = None
+    ) -> tuple[State, Step]:
         """One real step: the frames (n, h, w, 3) uint8 that followed actions (n, k).
 
-        `log_p` is the prior of their latents, `log_q` their posterior.
+        `log_p` is the prior of their latents, `log_q` their posterior. The rewards rew (n,) that came with them are
+        tallied; without them the world's own guess is.
         """
         z, log_post = self._encode(frames, replace(state, step=state.step + 1))
         ends = uniform(state.keys(), Stream.TERM, state.step.numpy(), 1)
 
-        def tile(h: Tensor, z0: Tensor, z: Tensor, act: Tensor, mask: Tensor, end: Tensor) -> tuple[Tensor, ...]:
+        def tile(
+            h: Tensor, z0: Tensor, z: Tensor, tally: Tensor, act: Tensor, mask: Tensor, end: Tensor
+        ) -> tuple[Tensor, ...]:
             h = self.fast.memory(h, z0, act)
             logits, unusual, judges = self.fast.read(h, mask)
             log_p = log_prob(softmax_unimix(logits, self.config.unimix), z)
-            return h, z, log_p, log_p, *self.fast.verdict(judges, z, end), unusual
+            return h, z, log_p, log_p, *self.fast.verdict(judges, z, tally, end), unusual
 
-        parts = map_tiles(tile, state.h, state.z, z, _rows(act), state.mask, _rows(ends)[:, 0])
+        parts = map_tiles(tile, state.h, state.z, z, state.tally, _rows(act), state.mask, _rows(ends)[:, 0])
         new, step = self._moved(state, parts, torch.zeros_like(state.age))
+        if rew is not None:
+            new.tally[:, 0] = state.tally[:, 0] + torch.from_numpy(np.asarray(rew, np.float32))
         step.log_q = log_post.double().numpy()
         return new, step
 
@@ -194,14 +210,17 @@ class World:
         state = self.start(np.arange(TILE, dtype=np.uint64), 0)
         draws = torch.full((TILE, c.groups), 0.5, dtype=torch.float64)
         act = torch.zeros(TILE, c.actions)
-        return traced(self.fast.dream, state.h, state.z, act, state.mask, state.temperature, draws, draws[:, 0])
+        rows = (state.h, state.z, state.tally, act, state.mask, state.temperature, draws, draws[:, 0])
+        return traced(self.fast.dream, *rows)
 
     @cached_property
     def _paint(self) -> Tile:
         return traced(self.fast.paint, torch.zeros(PAINTED, self.config.groups, dtype=torch.int64))
 
     def _steered(self, proposal: Proposal | None, edit: Edit | None) -> Tile:
-        def tile(h: Tensor, z: Tensor, act: Tensor, mask: Tensor, t: Tensor, u: Tensor, end: Tensor) -> Dreamed:
+        def tile(
+            h: Tensor, z: Tensor, tally: Tensor, act: Tensor, mask: Tensor, t: Tensor, u: Tensor, end: Tensor
+        ) -> Dreamed:
             h = self.fast.memory(h, z, act)
             h = edit("h", h) if edit else h
             logits, unusual, judges = self.fast.read(h, mask)
@@ -209,7 +228,7 @@ class World:
             q = heat(p, t)
             q = proposal((q / q.sum(-1, keepdim=True)).log()).exp() if proposal else q
             z = invert(q, u)
-            return h, z, log_prob(p, z), log_prob(q, z), *self.fast.verdict(judges, z, end), unusual
+            return h, z, log_prob(p, z), log_prob(q, z), *self.fast.verdict(judges, z, tally, end), unusual
 
         return tile
 
@@ -224,6 +243,7 @@ class World:
             age,
             state.temperature.clone(),
             state.start.clone(),
+            state.tally + torch.stack([rew.float(), torch.ones(len(rew))], 1),
         )
         trust = self.trust.rank(unusual.numpy(), age.numpy())
         return new, Step(
@@ -258,6 +278,7 @@ class World:
             step=zeros,
             age=zeros.clone(),
             start=zeros - 1,
+            tally=torch.zeros(n, 2),
         )
 
     def _masks(self, seeds: np.ndarray, dropout: bool) -> Tensor:
