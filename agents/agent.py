@@ -114,7 +114,7 @@ class AgentConfig:
     @property
     def weights(self) -> dict[str, tuple[int, ...]]:
         """The shapes of the weights that say how large a policy is, by name."""
-        sizes, shapes = [self.shape[0], *self.net], {}
+        sizes, shapes = [self.shape[0], *self.net], dict[str, tuple[int, ...]]()
         if self.observation == "frames":
             h, w, c = self.shape
             far = [((side - 4) // 4 - 2) // 2 - 2 for side in (h, w)]  # what three convolutions leave of a side

@@ -78,7 +78,7 @@ class PPOConfig:
     """An update stops when the policy has moved 1.5 times this far (nats)."""
     net: tuple[int, ...] = (256, 256)
     """Widths of the hidden layers, of policy and value alike."""
-    log_std: float = -0.7
+    log_std: float = -1.0
     """Initial logarithm of the action noise; with --init noise that has fallen below is raised to it."""
     reward_scale: float | None = None
     """Factor on rewards while learning; None divides by the running spread of discounted returns."""

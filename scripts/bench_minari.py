@@ -127,9 +127,7 @@ def race(bench: Bench, entrants: dict[str, Callable[[int], int]]) -> dict[str, f
             began = time.perf_counter()
             frames = sum(sample(turn * bench.batches + i) for i in range(bench.batches))
             turns[name].append(frames / (time.perf_counter() - began))
-    return {
-        name: round(statistics.median(rates[1:]), 1) for name, rates in turns.items()
-    }  # the first warms up
+    return {name: round(statistics.median(rates[1:]), 1) for name, rates in turns.items()}  # the first warms up
 
 
 def bytes_of(folder: Path) -> float:

@@ -567,7 +567,7 @@ def test_the_verb(made: Callable[[str], Made], tmp_path: Path, capsys: pytest.Ca
     assert len(told["rows"]) >= LEAST and all(
         row["real"]["episodes"] == row["dream"]["episodes"] == 2 for row in told["rows"]
     )
-    assert told["horizon"] == STEPS and told["seeds"]["real"] == [300_000, 300_001]
+    assert told["horizon"] == STEPS and told["seeds"]["real"] == [900_000, 900_001]
     assert told["real_frames"] == sum(2 * row["real_steps"] for row in told["rows"])
     agents = next(row for row in told["rows"] if row["kind"] == "agent")
     assert figures["returns"]["real"]["mean"] == agents["real"]["mean"]
@@ -586,8 +586,8 @@ def test_the_verb(made: Callable[[str], Made], tmp_path: Path, capsys: pytest.Ca
         assert cv2.imread(str(folder / name)).shape[2] == 3
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "work").iterdir()}
     assert len(before) == 3 * len(told["rows"])
-    others = [dream(second, player(agent), range(300_000, 300_002), STEPS)]
-    said = verdict(gap, dream(world, player(agent), range(300_000, 300_002), STEPS), others)
+    others = [dream(second, player(agent), range(900_000, 900_002), STEPS)]
+    said = verdict(gap, dream(world, player(agent), range(900_000, 900_002), STEPS), others)
     assert {*said} == {*figures["alarm"]["candidates"]} and "second opinion" in said
     assert main(args) == 0  # again, and nothing is played twice
     again = json.loads(capsys.readouterr().out)

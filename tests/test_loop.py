@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -12,8 +13,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from simulators import COUNTING
 
+from gensim.agents import Agent, load
+from gensim.agents.agent import weights_of
 from gensim.agents.loop import Loop, LoopConfig, simulator
 from gensim.agents.loop_report import plot
 from gensim.agents.ppo import PPOConfig
@@ -94,10 +98,23 @@ def test_another_loop_is_refused(ran: tuple[Path, dict[str, Any]]) -> None:
         loop(ran[0], choose=2, first=200).run()
 
 
-@pytest.mark.parametrize("wrong", [{"seed": 10}, {"alone": 0.0}, {"real_frames": 301}, {"fit_minutes": (0.0, 1.0)}])
+@pytest.mark.parametrize("wrong", [{"seed": 9}, {"alone": 0.0}, {"real_frames": 301}, {"fit_minutes": (0.0, 1.0)}])
 def test_impossible_budgets_are_refused(tmp_path: Path, wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"give|above 0"):
         config(tmp_path, **wrong)
+
+
+def test_the_best_round_is_shipped(
+    ran: tuple[Path, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = Path(__file__).parents[1] / "scripts" / "ship.py"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["ship", str(ran[0]), "counting"])
+    runpy.run_path(str(script), run_name="__main__")
+    agent = load(tmp_path / "agents/counting")
+    best = Agent.load(ran[0] / f"round-{ran[1]['best']:02d}" / "agent")
+    assert agent.world is not None and agent.world.folder == tmp_path / "agents/counting/../../envs/counting"
+    assert all(torch.equal(a, weights_of(best.policy)[name]) for name, a in weights_of(agent.policy).items())
 
 
 MAIN = """

@@ -47,7 +47,7 @@ class Screen:
         self._pygame = pygame
         try:
             pygame.display.init()
-            self._resize(self.panels)
+            self._window = pygame.display.set_mode(self._size(self.panels))
         except pygame.error as error:
             raise ValueError(f"there is no display to open a window on ({error}): run it where there is one") from error
         pygame.display.set_caption(self.title)
@@ -100,7 +100,7 @@ class Screen:
 
     def draw(self, view: View) -> None:
         """Shows a view."""
-        if self._window.get_width() != self._width(len(view.panels)):
+        if self._window.get_size() != self._size(len(view.panels)):
             self._resize(len(view.panels))
         self._window.fill(PAPER)
         for i, panel in enumerate(view.panels):
@@ -123,11 +123,15 @@ class Screen:
             temporary.write_bytes(encode(np.ascontiguousarray(self.picture()), 9))
         return path
 
-    def _width(self, panels: int) -> int:
-        return self.height * max(1, panels)
+    def _size(self, panels: int) -> tuple[int, int]:
+        return self.height * max(1, panels), self.height + 5 * self.line
 
     def _resize(self, panels: int) -> None:
-        self._window = self._pygame.display.set_mode((self._width(panels), self.height + 5 * self.line))
+        """Another size for the same window: `set_mode` would open a new one, and lose what is held and what waits."""
+        from pygame._sdl2.video import Window
+
+        Window.from_display_module().size = self._size(panels)
+        self._window = self._pygame.display.get_surface()
 
     def _panel(self, panel: Panel, left: int) -> None:
         surface = self._pygame.surfarray.make_surface(panel.frame.swapaxes(0, 1))

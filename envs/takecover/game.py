@@ -45,6 +45,7 @@ class TakeCover(VizdoomScenarioEnv):
 def make(**kwargs: Any) -> tuple[gym.Env, Callable[[Any], np.ndarray]]:
     """The simulator, cut after 2,100 tics, and how to look at it."""
     spec = deepcopy(gym.spec("VizdoomTakeCover-v1"))
-    spec.entry_point, spec.max_episode_steps = TakeCover, LIMIT
+    spec.entry_point = TakeCover  # type: ignore[assignment]
+    spec.max_episode_steps = LIMIT
     settings = {"doom_config_path": os.devnull, "screen_format": "RGB24", **kwargs}
     return gym.make(spec, disable_env_checker=True, **settings), lambda obs: obs["screen"]

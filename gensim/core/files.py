@@ -128,6 +128,9 @@ def load_arrays(path: str | Path, names: Sequence[str], limit: int = ARRAYS_LIMI
     try:
         if path.stat().st_size > limit:
             raise ValueError(f"it takes more than {limit:,} bytes")
+        with open(path, "rb") as file:
+            if file.read(4) != b"PK\x03\x04":
+                raise ValueError("it does not begin as an .npz does")
         with zipfile.ZipFile(path) as archive:
             _count(archive, names, limit)
             return {name: _array(archive.read(f"{name}.npy")) for name in names}

@@ -72,7 +72,7 @@ class GapConfig:
     """Real episodes of each policy."""
     dreams: int = 64
     """Dreams of each policy."""
-    seed: int = 300_000
+    seed: int = 900_000
     """Of the first real episode and the first dream of every policy, and of all chances here."""
     processes: int = 2
     """Simulators side by side, each on one thread."""

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+GAIN = 16.0  # rows of a tally are met rarely; each meeting moves them as far as others move in many
+
 
 class Tally(nn.Module):
     """What an episode has brought so far, the sum of its rewards and its steps, as a vector for a head to add.
@@ -29,7 +31,7 @@ class Tally(nn.Module):
         share = (place - low)[..., None].to(self.table.dtype)  # (..., 2, 1)
         at = low.long() + torch.arange(2, device=low.device) * (last + 1)  # (..., 2) rows of both tables as one
         rows = self.table.flatten(0, 1)
-        return torch.lerp(rows[at], rows[at + 1], share).sum(-2)
+        return GAIN * torch.lerp(rows[at], rows[at + 1], share).sum(-2)
 
 
 class RewardHead(nn.Module):
