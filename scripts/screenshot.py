@@ -46,7 +46,7 @@ class Posed(Screen):
     """A window that presses H at its first beat and photographs the display at its last."""
 
     def __init__(self, options: Options, display: Path) -> None:
-        super().__init__(f"gensim play {options.world}", options.height, panels=2)
+        super().__init__(f"gensim play {options.world}", options.height)
         self.options, self.display, self.beat = options, display, 0
         self.photo: np.ndarray | None = None
 

@@ -23,17 +23,19 @@ SMALLEST = 160  # pixels of a picture, below which the figures do not fit
 class Screen:
     """A window that shows views and reads keyboard and gamepads; a context manager.
 
+    It has room for two pictures from the first, since another size would be another window, which loses the keys that
+    are held. Beside one picture stands the help.
+
     Arguments:
         title: what stands above it.
         height: of a picture in pixels.
-        panels: how many pictures stand side by side at first.
         folder: where pictures of the window are written.
     """
 
-    def __init__(self, title: str, height: int = 512, panels: int = 1, folder: str | Path = ".") -> None:
+    def __init__(self, title: str, height: int = 512, folder: str | Path = ".") -> None:
         if height < SMALLEST:
             raise ValueError(f"height {height}: give {SMALLEST} pixels or more")
-        self.title, self.height, self.panels, self.folder = title, height, panels, Path(folder)
+        self.title, self.height, self.folder = title, height, Path(folder)
         self.line = max(12, height // 26)  # pixels of a line of text
         self.helping = False
         self._joysticks: dict[int, Any] = {}
@@ -47,7 +49,7 @@ class Screen:
         self._pygame = pygame
         try:
             pygame.display.init()
-            self._window = pygame.display.set_mode(self._size(self.panels))
+            self._window = pygame.display.set_mode((2 * self.height, self.height + 5 * self.line))
         except pygame.error as error:
             raise ValueError(f"there is no display to open a window on ({error}): run it where there is one") from error
         pygame.display.set_caption(self.title)
@@ -100,14 +102,12 @@ class Screen:
 
     def draw(self, view: View) -> None:
         """Shows a view."""
-        if self._window.get_size() != self._size(len(view.panels)):
-            self._resize(len(view.panels))
         self._window.fill(PAPER)
         for i, panel in enumerate(view.panels):
             self._panel(panel, i * self.height)
         self._status(view)
-        if self.helping:
-            self._help()
+        if self.helping or len(view.panels) < 2:
+            self._help(self.height)
         self._pygame.display.flip()
 
     def picture(self) -> np.ndarray:
@@ -122,16 +122,6 @@ class Screen:
         with atomic_path(path) as temporary:
             temporary.write_bytes(encode(np.ascontiguousarray(self.picture()), 9))
         return path
-
-    def _size(self, panels: int) -> tuple[int, int]:
-        return self.height * max(1, panels), self.height + 5 * self.line
-
-    def _resize(self, panels: int) -> None:
-        """Another size for the same window: `set_mode` would open a new one, and lose what is held and what waits."""
-        from pygame._sdl2.video import Window
-
-        Window.from_display_module().size = self._size(panels)
-        self._window = self._pygame.display.get_surface()
 
     def _panel(self, panel: Panel, left: int) -> None:
         surface = self._pygame.surfarray.make_surface(panel.frame.swapaxes(0, 1))
@@ -153,17 +143,17 @@ class Screen:
         self._text(f"action {_said(view.act)}   temperature {view.temperature:.1f}   F1 help", x, y + self.line)
         self._text(view.note, x, y + 2 * self.line, BAD)
 
-    def _help(self) -> None:
+    def _help(self, left: int) -> None:
         lines = [f"{' or '.join(keys):16}  {wish.value}" for wish, keys in KEYS.items()]
-        lines = ["w a s d or arrows, gamepad: drive", *lines, "only the simulator's drives are recorded, no dreams"]
+        lines = ["w a s d or digits, arrows, gamepad: drive", *lines, "what is dreamed is not recorded"]
         shade = self._pygame.Surface((self.height, self.height), self._pygame.SRCALPHA)
         shade.fill((*PAPER, 225))
-        self._window.blit(shade, (0, 0))
+        self._window.blit(shade, (left, 0))
         step = min(self.line, self.height // (len(lines) + 1))
         for i, text in enumerate(lines):
             keys, _, what = text.partition("  ")
-            self._text(keys, self.line, step // 2 + i * step, INK if what else FAINT)
-            self._text(what.strip(), self.line + int(self.height * 0.3), step // 2 + i * step, FAINT)
+            self._text(keys, left + self.line, step // 2 + i * step, INK if what else FAINT)
+            self._text(what.strip(), left + self.line + int(self.height * 0.3), step // 2 + i * step, FAINT)
 
     def _text(self, text: str, x: int, y: int, colour: Any = INK, paper: Any = None) -> None:
         self._window.blit(self._font.render(text, True, colour, paper), (x, y + self.line // 8))

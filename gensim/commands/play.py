@@ -47,8 +47,7 @@ def run(options: Play) -> int:
     dream, hand, keeper = _dream(options), None, _keeper(options)
     if options.agent is not None:
         hand = _hand(options.agent, dream)
-    panels = 2 if options.side == "both" else 1
-    with Screen(f"gensim play {options.world}", options.height, panels) as screen:
+    with Screen(f"gensim play {options.world}", options.height) as screen:
         session = Session(dream, lambda: _simulator(dream), hand, keeper, Side(options.side), options.seed)
         try:
             play(session, screen, options.fps or dream.fps, options.steps)

@@ -93,6 +93,13 @@ class Sampler:
         """The number of frames that windows are drawn from."""
         return int(self._lengths.sum())
 
+    @property
+    def limits(self) -> np.ndarray:
+        """The least and the greatest sum of rewards and number of steps before any step, float32 (2, 2)."""
+        sums = [np.cumsum(np.concatenate([[0.0], tape.rew[:-1]])) for tape in self._tapes]
+        returns = [min(s.min() for s in sums), max(s.max() for s in sums)]
+        return np.array([returns, [0, self._lengths.max() - 2]], np.float32)
+
     def batch(self, step: int) -> Batch:
         """The batch of a step >= 0: the same for equal data, seed and step, whatever was drawn before."""
         episode, start = self._draw(step)

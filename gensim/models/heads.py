@@ -15,17 +15,20 @@ class Tally(nn.Module):
     """What an episode has brought so far, the sum of its rewards and its steps, as a vector for a head to add.
 
     Each of the two is read off a table by linear interpolation between knots on a logarithmic scale: a lap that is
-    driven brings nothing more, however the road looks.
+    driven brings nothing more, however the road looks. What lies beyond the data is read at the data's edge.
     """
+
+    limits: Tensor  # (2, 2) the least and the greatest of each in the data
 
     def __init__(self, hidden: int, knots: int = 257) -> None:
         super().__init__()
         self.table = nn.Parameter(torch.zeros(2, knots, hidden))
+        self.register_buffer("limits", torch.tensor([[-2900.0, 2900.0], [0.0, 2900.0]]))
 
     def forward(self, tally: Tensor) -> Tensor:
         """Maps tallies (..., 2) to vectors (..., hidden)."""
         last = self.table.shape[1] - 1
-        tally = tally.float()
+        tally = torch.clamp(tally.float(), self.limits[:, 0].float(), self.limits[:, 1].float())
         place = (tally.sign() * tally.abs().log1p() + 8).clamp(0, 16) * (last / 16)  # (..., 2) in 0..last
         low = place.floor().clamp_max(last - 1)
         share = (place - low)[..., None].to(self.table.dtype)  # (..., 2, 1)

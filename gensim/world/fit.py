@@ -89,6 +89,12 @@ class Fit:
         self.step, self.seconds = int(meta["step"]), float(meta["seconds"])
         return True
 
+    def limit(self, tallies: Tensor) -> None:
+        """Tells the heads the range (2, 2) of the tallies that there are to learn from."""
+        for name in ("reward.tally.limits", "termination.tally.limits"):
+            self.net.module.get_buffer(name).copy_(tallies)
+            self.average[name].copy_(tallies)
+
     def _moments(self) -> dict[int, dict[str, Tensor]]:
         return self.optimiser.state_dict()["state"]
 
@@ -112,6 +118,7 @@ def fit(config: FitConfig, quiet: bool = False) -> World:
     run = Fit(config, net_config(config, dataset.spec))
     run.load()
     sampler = Sampler(dataset, config.length, config.batch, config.seed, config.holdout)
+    run.limit(torch.from_numpy(sampler.limits))
     _loop(run, sampler, quiet)
     return export(run, dataset, sampler)
 
