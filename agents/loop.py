@@ -202,7 +202,7 @@ class Loop:
         rows = self._rows()
         kept = [row for row in rows if row.get("chosen")]
         best = max(kept, key=lambda row: row["chosen"]["mean"]) if kept else (rows[-1] if rows else None)
-        told = {"env_id": self.env_id, "config": self.config.identity(), "rounds": rows}
+        told: dict[str, Any] = {"env_id": self.env_id, "config": self.config.identity(), "rounds": rows}
         told |= {"best": best and best["round"], "meter": self._meter()}
         write_json(self.config.out / REPORT, told)
         from gensim.agents.loop_report import write_plot, write_table

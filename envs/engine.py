@@ -114,6 +114,11 @@ class Dream:
         self.rollout: Rollout | None = None
 
     @property
+    def render_fps(self) -> int:
+        """Steps a second as a whole number, as gymnasium's play wants it."""
+        return max(1, round(self.fps))
+
+    @property
     def observation_space(self) -> spaces.Box:
         """The space of one row's observation."""
         if self.config.observation == "frames":

@@ -72,7 +72,7 @@ class DreamEnv(gym.Env[np.ndarray, Any]):
         self.dream = Dream(config, 1)
         self.observation_space = self.dream.observation_space
         self.action_space = self.dream.controls.space
-        self.metadata = dict(self.metadata) | {"render_fps": self.dream.fps}
+        self.metadata = dict(self.metadata) | {"render_fps": self.dream.render_fps}
         self.render_mode = checked_mode(render_mode)
         self._window = Window("gensim", self.dream.fps)
 

@@ -56,7 +56,7 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.autoreset_mode = AutoresetMode(autoreset_mode)
-        self.metadata = self.metadata | {"render_fps": self.dream.fps, "autoreset_mode": self.autoreset_mode}
+        self.metadata = self.metadata | {"render_fps": self.dream.render_fps, "autoreset_mode": self.autoreset_mode}
         self.render_mode = checked_mode(render_mode)
 
     @classmethod

@@ -54,7 +54,7 @@ class QuickCarRacing(CarRacing):
 def make(**kwargs: Any) -> tuple[gym.Env, Callable[[Any], np.ndarray]]:
     """CarRacing-v3 as Gymnasium makes it, time limit included, and how to look at it."""
     spec = deepcopy(gym.spec("CarRacing-v3"))
-    spec.entry_point = QuickCarRacing
+    spec.entry_point = QuickCarRacing  # type: ignore[assignment]
     env = gym.make(spec, disable_env_checker=True, **kwargs)
     return env, lambda _: env.unwrapped.look()  # type: ignore[attr-defined]
 

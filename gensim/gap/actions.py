@@ -24,7 +24,7 @@ def opposites(action: ActionSpec) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         ways = np.eye(action.size, dtype=np.float32)
         return {f"dimension {i}: -1 against 1": (-way, way) for i, way in enumerate(ways)}
     pairs = [*combinations(range(action.size), 2)]
-    chosen = np.unique(np.linspace(0, len(pairs) - 1, min(PAIRS, len(pairs))).round().astype(int)) if pairs else []
+    chosen: Any = np.unique(np.linspace(0, len(pairs) - 1, min(PAIRS, len(pairs))).round().astype(int)) if pairs else []
     one_hot = action.encode(np.arange(action.size))
     return {f"choice {i} against {j}": (one_hot[i], one_hot[j]) for i, j in (pairs[k] for k in chosen)}
 
@@ -41,7 +41,7 @@ def effects(world: World, heldout: Heldout, samples: int = 2, seed: int = 0) -> 
     found = {}
     for name, pair in opposites(action).items():
         seen = [_held(world, state.branch(2 * samples), act, samples, side) for side, act in enumerate(pair)]
-        found[name] = {kind: _apart(*(one[kind] for one in seen), group, seed) for kind in ("latent", "pixels")}
+        found[name] = {kind: _apart(seen[0][kind], seen[1][kind], group, seed) for kind in ("latent", "pixels")}
     return {"steps": list(STEPS), "starts": len(heldout), "samples": samples, "pairs": found}
 
 

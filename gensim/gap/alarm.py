@@ -224,7 +224,7 @@ def judged(given: Sequence[Evidence], exploits: Sequence[bool], seed: int = 0) -
     scores = [[alarm.scores(one) for one in group] for group in (bad, honest)]
     candidates = {
         name: {
-            "auc": _auc_figure(*([one[name] for one in group] for group in scores), seed),
+            "auc": _auc_figure([one[name] for one in scores[0]], [one[name] for one in scores[1]], seed),
             "hits": share(sum(one[name] for one in rung), len(rung)),
             "false_alarms": share(sum(one[name] for one in apart), len(apart)),
             "threshold": round(alarm.threshold[name], 5),

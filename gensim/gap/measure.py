@@ -234,7 +234,7 @@ class Measuring:
     def _seeds(self) -> range:
         """Reset seeds of the real episodes; ValueError where the world or its agent has learned from one of them."""
         seeds = range(self.config.seed, self.config.seed + self.config.episodes)
-        known = {header.meta.get("seed") for header in self.data.episodes} & {*seeds}
+        known = {int(header.meta.get("seed") or -1) for header in self.data.episodes} & {*seeds}
         if known:
             raise ValueError(
                 f"seed {min(known):,} was recorded in {self.data.folder}: give another --seed than {seeds[0]:,}"

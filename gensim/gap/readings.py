@@ -95,7 +95,7 @@ class _Reader:
             state, rows = state.rows(kept), rows[kept]
             if t % every == 0:
                 found += self._on(state.copy(), rows, t, ahead)
-            frames = np.stack([self.episodes[i].frame(t + 1) for i in rows])
+            frames = np.stack([self.episodes[int(i)].frame(t + 1) for i in rows])
             state, step = self.world.observe(state, self._act(rows, t), frames)
             found.append(self._told(rows, t, -1, state, step, (t + 1) % REREAD == 0))
         return found

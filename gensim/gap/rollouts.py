@@ -80,7 +80,7 @@ class Dreams:
     @property
     def returns(self) -> np.ndarray:
         """Undiscounted returns, float64 (n,)."""
-        return np.nansum(self.rew, 1, dtype=np.float64)
+        return np.nan_to_num(self.rew).sum(1, dtype=np.float64)
 
     def save(self, path: Path) -> None:
         """Writes an .npz, atomically."""

@@ -138,7 +138,7 @@ def _actions(figures: Mapping[str, Any], fps: float) -> str:
 
 
 def _ratio(told: Mapping[str, Any], fps: float) -> str:
-    rows = {}
+    rows: dict[str, Any] = {}
     for name, pair in told["pairs"].items():
         rows |= {f"{name}, different": pair["pixels"]["different"], f"{name}, same": pair["pixels"]["same"]}
     return table_by_horizon("Root mean square distance (of 255)", rows, told["steps"], fps, 1)

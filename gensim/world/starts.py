@@ -78,8 +78,8 @@ class Starts:
         mid = index >= len(self.real)
         at = np.where(mid, index - len(self.real), 0)
         tally = np.stack([self.mid_return[at], self.mid_length[at]], 1) * mid[:, None]
-        h, tally = torch.from_numpy(self.mid_h[at]).float(), torch.from_numpy(tally).float()
-        return h, torch.from_numpy(z).long(), tally, torch.from_numpy(mid)
+        h, z, tallies = (torch.from_numpy(x) for x in (self.mid_h[at], z, tally))
+        return h.float(), z.long(), tallies.float(), torch.from_numpy(mid)
 
     def provenance(self, index: int) -> dict[str, Any]:
         """Where a start came from: the simulator's reset seed (None for logs without one) and all actions since."""
