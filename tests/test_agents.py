@@ -35,6 +35,7 @@ from gensim.episodes.actions import ActionSpec
 from gensim.world import World
 
 QUICK = PPOConfig(
+    repeat=2,
     steps=3 * 8 * 8 * 2,
     rows=8,
     n_steps=8,
