@@ -19,7 +19,7 @@ from gensim.world.fit import CHECKPOINT, fit
 from gensim.world.furnish import follow
 from gensim.world.net import Net, pixel_weights
 
-NAMES = ("frames", "act", "rew", "term", "first", "valid")
+NAMES = ("frames", "act", "rew", "term", "first", "valid", "tally")
 SPEC = {
     "env_id": "Slider-v0",
     "env_kwargs": {},
