@@ -30,9 +30,9 @@ class Tally(nn.Module):
         last = self.table.shape[1] - 1
         tally = torch.clamp(tally.float(), self.limits[:, 0].float(), self.limits[:, 1].float())
         place = (tally.sign() * tally.abs().log1p() + 8).clamp(0, 16) * (last / 16)  # (..., 2) in 0..last
-        low = place.floor().clamp_max(last - 1)
+        low = place.long().clamp(0, last - 1)
         share = (place - low)[..., None].to(self.table.dtype)  # (..., 2, 1)
-        at = low.long() + torch.arange(2, device=low.device) * (last + 1)  # (..., 2) rows of both tables as one
+        at = low + torch.arange(2, device=low.device) * (last + 1)  # (..., 2) rows of both tables as one
         rows = self.table.flatten(0, 1)
         return GAIN * torch.lerp(rows[at], rows[at + 1], share).sum(-2)
 
