@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from gensim.agents.agent import Agent
 from gensim.agents.reference import resolve
@@ -133,5 +135,7 @@ def load(folder: str | Path, world: World | str | Path | None = None) -> Agent:
 
 
 def driver(folder: str | Path) -> Driver:
-    """Who drives while `gensim record --agent FOLDER` records."""
+    """Who drives while an agent is recorded; a recording process beside others computes on one thread."""
+    if multiprocessing.parent_process() is not None:
+        torch.set_num_threads(1)
     return Driver(Pilot(load(folder)))

@@ -49,6 +49,8 @@ class LoopConfig:
     """Whole episodes that each of the `finalists` plays in the end, on equal seeds; 0 takes the last agent."""
     finalists: int = 3
     """Rounds whose agents play for being the best, by the returns they were recorded with."""
+    longest: int = 1000
+    """Simulator frames of the longest episode: so many are set aside for each that the finalists play."""
     fit_minutes: tuple[float, float] = (7.0, 6.0)
     """Minutes of fitting in the first round and in each later one."""
     learn_minutes: tuple[float, float] = (3.0, 3.0)
@@ -71,13 +73,14 @@ class LoopConfig:
 
     @property
     def round_frames(self) -> int:
-        """Simulator frames of one round after the first; the finalists' episodes have a share like a round's."""
-        shares = self.rounds + (self.choose > 0)
-        return (self.real_frames - self.first) // max(1, shares)
+        """Simulator frames of one round after the first, the finalists' longest episodes set aside."""
+        aside = self.choose * self.finalists * self.longest
+        return (self.real_frames - self.first - aside) // max(1, self.rounds)
 
     def identity(self) -> dict[str, Any]:
         """What must be equal for a loop to go on: all but how far it goes."""
-        left_out = {"out", "real_frames", "rounds", "choose", "finalists", "processes", "fit_minutes", "learn_minutes"}
+        left_out = {"out", "real_frames", "rounds", "choose", "finalists", "longest", "processes"}
+        left_out |= {"fit_minutes", "learn_minutes"}
         return json.loads(json.dumps({k: v for k, v in asdict(self).items() if k not in left_out}))
 
 
@@ -158,7 +161,7 @@ class Loop:
             processes=self.config.processes,
             max_episode_steps=steps,
         )
-        record(recording, Maker(self.make, _driver, about), self.quiet)
+        record(recording, Maker(self.make, driver, about), self.quiet)
 
     def _fit(self, index: int, world: Path) -> None:
         """Goes on with the last round's fit, its moments and averages included, on the data of now."""
@@ -257,17 +260,6 @@ class Loop:
     def _names(index: int) -> tuple[int, int]:
         """The recorder's round numbers of a round: of the agent alone (or chance), and of the disturbed one."""
         return 2 * index, 2 * index + 1
-
-
-def _driver(folder: Path) -> Any:
-    """The agent of a recording, on one thread."""
-    import multiprocessing
-
-    import torch
-
-    if multiprocessing.parent_process() is not None:
-        torch.set_num_threads(1)
-    return driver(folder)
 
 
 def _summary(returns: list[float]) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,19 @@ from gensim.core.files import atomic_path, load_tensors, read_json, save_tensors
 from gensim.core.frames import decode, encode, mosaic, resize, to_frames, to_model
 from gensim.core.progress import bar
 from gensim.core.video import VideoWriter, read_video, video_fps
+
+
+def test_what_a_killed_writer_left_goes_and_what_a_living_one_writes_stays(tmp_path: Path) -> None:
+    path = tmp_path / "a-[1].json"
+    code = "import os, sys; from gensim.core.files import atomic_path\n"
+    code += "with atomic_path(sys.argv[1]) as temporary: os.kill(os.getpid(), 9)"
+    assert subprocess.run([sys.executable, "-c", code, str(path)]).returncode == -9
+    assert len(list(tmp_path.iterdir())) == 1
+    with atomic_path(path) as slow:
+        slow.write_text("{}")
+        write_json(path, {"quick": 1})
+        assert sorted(tmp_path.iterdir()) == sorted([path, slow])
+    assert list(tmp_path.iterdir()) == [path] and path.read_text() == "{}"
 
 
 def test_an_atomic_write_is_whole_or_absent(tmp_path: Path) -> None:

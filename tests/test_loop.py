@@ -30,8 +30,9 @@ BUDGET, FIRST = 900, 300
 
 def config(out: Path, **kwargs: Any) -> LoopConfig:
     """Two short rounds after the first."""
-    some: dict[str, Any] = {"real_frames": BUDGET, "first": FIRST, "rounds": 2, "first_steps": 8, "processes": 1}
-    return LoopConfig(out=out, **{**some, "fit_minutes": (0.02, 0.02), "learn_minutes": (0.01, 0.01), **kwargs})
+    some: dict[str, Any] = {"real_frames": BUDGET, "first": FIRST, "rounds": 2, "first_steps": 8, "longest": 75}
+    some |= {"processes": 1, "fit_minutes": (0.02, 0.02), "learn_minutes": (0.01, 0.01)}
+    return LoopConfig(out=out, **{**some, **kwargs})
 
 
 def loop(out: Path, **kwargs: Any) -> Loop:

@@ -143,6 +143,7 @@ def test_the_fused_networks_are_the_fitted_ones(world, dtype):
     z, act = torch.randint(c.classes, (16, c.groups)), torch.rand(16, 2) * 2 - 1
     h, mask = torch.randn(16, c.hidden), torch.ones(16, c.hidden)
     near = {"rtol": 0, "atol": 1e-4 if dtype == torch.float32 else 0.06}
+    judged = near | {"rtol": 0 if dtype == torch.float32 else 2**-7}  # odds are far from 0: two roundings of theirs
     with torch.no_grad():
         one_hot = torch.nn.functional.one_hot(z, c.classes).float()
         x = torch.cat([h, one_hot.flatten(1)], 1)
@@ -150,8 +151,8 @@ def test_the_fused_networks_are_the_fitted_ones(world, dtype):
         torch.testing.assert_close(logits.float(), net.dynamics.prior(h), **near)
         torch.testing.assert_close(unusual, net.disagreement.score(h), rtol=0, atol=10 * near["atol"])
         rew, odds = fast.judge(judges, z, tally)
-        torch.testing.assert_close(rew, net.reward.mean(net.reward(x, tally)), **near)
-        torch.testing.assert_close(odds, net.termination.log_odds(net.termination(x, tally)), **near)
+        torch.testing.assert_close(rew, net.reward.mean(net.reward(x, tally)), **judged)
+        torch.testing.assert_close(odds, net.termination.log_odds(net.termination(x, tally)), **judged)
         frames = (net.decoder(one_hot) * 127.5 + 127.5).round().clamp(0, 255).permute(0, 2, 3, 1)
         assert (fast.paint(z)[0].float() - frames).abs().max() <= (1 if dtype == torch.float32 else 4)
         rows = (h, z, tally, act, mask, torch.ones(16), torch.rand(16, c.groups).double(), torch.rand(16).double())

@@ -34,9 +34,7 @@ class Import:
 
 def run(options: Import) -> dict[str, Any]:
     """Imports and prints the data set's meter; returns it."""
-    config = ImportConfig(
-        options.source, options.out, options.size, options.skip, options.fps, options.env_id
-    )
+    config = ImportConfig(options.source, options.out, options.size, options.skip, options.fps, options.env_id)
     meter = import_logs(config, options.json)
     result = {"out": str(options.out), **meter}
     print(json.dumps(result) if options.json else f"{options.out}: {meter['real_frames']:,} logged frames")

@@ -11,6 +11,7 @@ import tyro
 from gensim.agents import loop as rounds
 from gensim.agents.loop import LoopConfig, simulator
 from gensim.agents.ppo import PPOConfig
+from gensim.commands.values import values
 from gensim.envs.spec import spec_of
 from gensim.world.config import FitConfig
 
@@ -52,12 +53,4 @@ def _settings(given: dict[str, str], kind: Any, taken: tuple[str, ...]) -> dict[
     unknown = sorted(set(given) - set(known))
     if unknown:
         raise ValueError(f"{', '.join(unknown)}: the loop decides that, or there is no such setting; give {known}")
-    return {name: _value(text) for name, text in given.items()}
-
-
-def _value(text: str) -> Any:
-    try:
-        value = json.loads(text)
-    except ValueError:
-        return text
-    return tuple(value) if isinstance(value, list) else value
+    return values(given)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 import json
-import multiprocessing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 
+from gensim.commands.values import values
 from gensim.core.files import sha256
 from gensim.episodes.record import Maker, RecordConfig, record
 
@@ -49,9 +49,10 @@ class Record:
 
 def run(options: Record) -> dict[str, Any]:
     """Records and prints the data set's meter; returns it."""
+    from gensim.agents.filter import driver
     from gensim.envs.real import make_real
 
-    kwargs = {name: _value(text) for name, text in options.env_kwargs.items()}
+    kwargs = values(options.env_kwargs)
     env = functools.partial(make_real, options.env_id, options.size, options.skip, kwargs)
     config = RecordConfig(
         out=options.out,
@@ -63,21 +64,10 @@ def run(options: Record) -> dict[str, Any]:
         processes=options.processes,
         max_episode_steps=options.max_episode_steps,
     )
-    meter = record(config, Maker(env, _driver, _about(options.agent)), options.json)
+    meter = record(config, Maker(env, driver, _about(options.agent)), options.json)
     result = {"out": str(options.out), **meter}
     print(json.dumps(result) if options.json else f"{options.out}: {meter['real_frames']:,} simulator frames")
     return result
-
-
-def _driver(folder: Path) -> Any:
-    """The agent of a recording; a process beside others has one thread to itself."""
-    import torch
-
-    from gensim.agents import driver
-
-    if multiprocessing.parent_process() is not None:
-        torch.set_num_threads(1)
-    return driver(folder)
 
 
 def _about(agent: Path | None) -> dict[str, str]:
@@ -88,11 +78,3 @@ def _about(agent: Path | None) -> dict[str, str]:
     if not weights.is_file():
         raise FileNotFoundError(f"{agent} is no agent's folder: it has no policy.safetensors")
     return {"agent": sha256(weights)}
-
-
-def _value(text: str) -> Any:
-    """A JSON value, or the text itself where it is none."""
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text

@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 import tyro
 
+from gensim.commands.values import values
+
 
 @dataclass(frozen=True)
 class Score:
@@ -50,7 +52,7 @@ def run(options: Score) -> int:
         options.processes,
         options.deterministic,
         options.world,
-        {name: _value(text) for name, text in options.env_kwargs.items()},
+        values(options.env_kwargs),
         quiet=options.json,
     )
     if data is not None:
@@ -64,11 +66,3 @@ def _text(result: Any) -> str:
     spread = "" if result.std is None else f" ± {result.std:.1f} (95 % of the mean: {low:.1f} to {high:.1f})"
     played = f"{len(result.returns)} episodes of {result.env}, {result.real_frames:,} frames"
     return f"{result.mean:.1f}{spread} over {played}"
-
-
-def _value(text: str) -> Any:
-    """A JSON value, or the text itself where it is none."""
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text

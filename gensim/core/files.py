@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import io
 import json
@@ -16,6 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+try:
+    import fcntl
+except ImportError:  # Windows has none; a killed writer's temporary file stays there
+    fcntl = None  # type: ignore[assignment]
+
 if TYPE_CHECKING:
     import torch
 
@@ -25,19 +31,43 @@ ARRAYS_LIMIT = 512_000_000  # bytes of all arrays of a file, unpacked
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Yields a temporary path beside `path` that takes its place on success and vanishes on error."""
+    """Yields a temporary path beside `path` that takes its place on success and vanishes on error.
+
+    What a writer of the same file left when it was killed goes on the next success.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=f".tmp{path.suffix}", dir=path.parent)
-    os.close(handle)
     temporary = Path(name)
     try:
+        _alone(handle)
         yield temporary
         _flush(temporary)
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
+        _sweep(path)
     finally:
+        os.close(handle)
         temporary.unlink(missing_ok=True)
+
+
+def _alone(handle: int) -> bool:
+    """Locks an open file for as long as this process has it open; False where another has."""
+    if fcntl is None:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _sweep(path: Path) -> None:
+    """Removes temporary files of `path` whose writers are gone, and so their locks."""
+    for left in path.parent.glob(f".{glob.escape(path.stem)}-*.tmp{glob.escape(path.suffix)}"):
+        with suppress(OSError), left.open("rb") as file:
+            if _alone(file.fileno()):
+                left.unlink()
 
 
 def write_json(path: str | Path, value: Mapping[str, Any]) -> None:

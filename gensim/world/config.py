@@ -82,3 +82,12 @@ class FitConfig:
     """Width of the memory."""
     devices: int = 1
     """Accelerators to use, where there are any."""
+
+    def __post_init__(self) -> None:
+        if self.emphasis is not None:
+            top, bottom, left, right, factor = self.emphasis
+            if not (0 <= top < bottom <= 1 and 0 <= left < right <= 1 and factor > 0):
+                raise ValueError(
+                    f"emphasis={self.emphasis}: give top < bottom and left < right as shares in 0..1, "
+                    "and a factor above 0"
+                )

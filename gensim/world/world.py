@@ -301,7 +301,8 @@ def _rows(x: np.ndarray) -> Tensor:
 
 def _config(card: dict[str, Any], folder: Path) -> NetConfig:
     if card.get("format") != FORMAT:
-        raise ValueError(f"{folder}/world.json has format {card.get('format')!r}; this gensim reads format {FORMAT}")
+        given = card.get("format")
+        raise ValueError(f"{folder}/world.json has format {given!r}; gensim reads {FORMAT}: fit the world again")
     try:
         config = NetConfig(**(card["net"] | {"widths": tuple(card["net"]["widths"])}))
         _measure(config)
