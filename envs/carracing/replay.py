@@ -26,35 +26,20 @@ def simulator(heldout: Heldout) -> Iterator[RealEnv]:
 
 
 def replay(env: RealEnv, heldout: Heldout, i: int, shown: int = CONTEXT) -> np.ndarray:
-    """Brings the simulator to frame `shown` - 1 of segment i and returns that frame; physics only until there.
+    """Brings the simulator to frame `shown` - 1 of segment i and returns that frame.
 
     Raises ValueError when it is not the frame that was recorded.
     """
     acts = [*heldout.past[i, : heldout.start[i]], *heldout.act[i, : shown - 1]]
     frame, _ = env.reset(seed=int(heldout.seed[i]))
-    with unseen(env):
-        for act in acts[:-1]:
-            env.step(act)
-    if acts:
-        frame, *_ = env.step(acts[-1])
+    for act in acts:
+        frame, *_ = env.step(act)
     if (frame != heldout.frames[i, shown - 1]).any():
         raise ValueError(
             f"{heldout.episode[i]} does not replay: the simulator comes to another frame than was recorded; "
             "use the versions of Box2D, pygame and gymnasium that recorded it, or measure without the simulator"
         )
     return frame
-
-
-@contextmanager
-def unseen(env: RealEnv) -> Iterator[None]:
-    """Within the block CarRacing moves but does not draw, which is what takes its time."""
-    inner: Any = env.env.unwrapped
-    blank = np.zeros(inner.observation_space.shape, np.uint8)
-    inner._render = lambda mode: blank
-    try:
-        yield
-    finally:
-        del inner._render
 
 
 @dataclass(frozen=True)
