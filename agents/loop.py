@@ -51,10 +51,11 @@ class LoopConfig:
     """Rounds whose agents play for being the best, by the returns they were recorded with."""
     longest: int = 1000
     """Simulator frames of the longest episode: so many are set aside for each that the finalists play."""
-    fit_minutes: tuple[float, float] = (7.0, 6.0)
-    """Minutes of fitting in the first round and in each later one."""
-    learn_minutes: tuple[float, float] = (3.0, 3.0)
-    """Minutes of learning in the first round and in each later one."""
+    fit_steps: tuple[int, int] = (600, 480)
+    """Optimiser steps of the fit in the first round and in each later one; steps, not minutes, to do as well on a
+    slow machine."""
+    learn_steps: tuple[int, int] = (400_000, 500_000)
+    """World steps dreamed to learn from in the first round and in each later one."""
     processes: int = 2
     """Simulators stepped side by side."""
     seed: int = 0
@@ -63,8 +64,11 @@ class LoopConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.seed <= 8 or not 0 <= self.rounds <= 40:
             raise ValueError(f"seed={self.seed}, rounds={self.rounds}: give 0 to 8, and 0 to 40")
-        if self.first < 1 or not 0 < self.alone < 1 or min(self.fit_minutes + self.learn_minutes) <= 0:
-            raise ValueError("first is at least 1, 0 < alone < 1, and minutes are above 0")
+        if not 0 < self.alone < 1 or min(self.first, *self.fit_steps, *self.learn_steps) < 1:
+            raise ValueError(
+                f"alone={self.alone}, first={self.first}, fit_steps={self.fit_steps}, learn_steps={self.learn_steps}: "
+                "give 0 < alone < 1, and at least 1 of the others"
+            )
         if self.round_frames < 1:
             raise ValueError(
                 f"{self.real_frames:,} real frames leave nothing for {self.rounds} rounds after the first "
@@ -80,7 +84,7 @@ class LoopConfig:
     def identity(self) -> dict[str, Any]:
         """What must be equal for a loop to go on: all but how far it goes."""
         left_out = {"out", "real_frames", "rounds", "choose", "finalists", "longest", "processes"}
-        left_out |= {"fit_minutes", "learn_minutes"}
+        left_out |= {"fit_steps", "learn_steps"}
         return json.loads(json.dumps({k: v for k, v in asdict(self).items() if k not in left_out}))
 
 
@@ -95,8 +99,8 @@ class Loop:
         env_id: Gymnasium id of the simulator.
         make: makes it as it is recorded; pickles.
         config: budgets.
-        fitting: how worlds are fitted; data, out, minutes and seed are the loop's.
-        learning: how agents learn; minutes, init and seed are the loop's.
+        fitting: how worlds are fitted; data, out, steps and seed are the loop's.
+        learning: how agents learn; steps, init and seed are the loop's.
         say: is told each stage before it begins.
     """
 
@@ -167,18 +171,18 @@ class Loop:
         """Goes on with the last round's fit, its moments and averages included, on the data of now."""
         goal, before = world / "fit" / "goal.json", self.folder(index - 1, "world") / CHECKPOINT
         if not goal.exists():
-            spent = float(load_tensors(before)[1]["seconds"]) / 60 if index else 0.0
+            spent = int(load_tensors(before)[1]["step"]) if index else 0
             if index:
                 with atomic_path(world / CHECKPOINT) as temporary:
                     shutil.copyfile(before, temporary)
-            write_json(goal, {"minutes": spent + self.config.fit_minutes[min(index, 1)]})
-        minutes = read_json(goal)["minutes"]
-        fit(replace(self.fitting, data=self.data, out=world, minutes=minutes, seed=self.config.seed), self.quiet)
+            write_json(goal, {"steps": spent + self.config.fit_steps[min(index, 1)]})
+        steps = read_json(goal)["steps"]
+        fit(replace(self.fitting, data=self.data, out=world, steps=steps, seed=self.config.seed), self.quiet)
 
     def _lesson(self, index: int) -> PPOConfig:
-        first, later = self.config.learn_minutes
+        first, later = self.config.learn_steps
         init = self.folder(index - 1, "agent") if index else None
-        return replace(self.learning, minutes=later if index else first, init=init, seed=self.config.seed)
+        return replace(self.learning, steps=later if index else first, init=init, seed=self.config.seed)
 
     def _last(self) -> None:
         """Chooses among the finalists, every frame of it charged to the meter."""

@@ -78,8 +78,8 @@ class PPOConfig:
     """An update stops when the policy has moved 1.5 times this far (nats)."""
     net: tuple[int, ...] = (256, 256)
     """Widths of the hidden layers, of policy and value alike."""
-    log_std: float = -1.0
-    """Initial logarithm of the action noise; with --init noise that has fallen below is raised to it."""
+    log_std: float = -0.7
+    """Initial logarithm of the action noise; with --init the noise is the other agent's."""
     reward_scale: float | None = None
     """Factor on rewards while learning; None divides by the running spread of discounted returns."""
     horizon: int = 100
@@ -384,11 +384,9 @@ class Run:
         )
 
     def _warm(self, folder: Path) -> None:
-        """Takes up another agent's weights, with its noise raised to `log_std` at least."""
+        """Takes up another agent's weights, its noise included."""
         other = Agent.load(folder)
         fill(self.model.policy, weights_of(other.policy), str(folder))
-        if hasattr(self.model.policy, "log_std"):
-            self.model.policy.log_std.data.clamp_(min=self.config.log_std)
 
     def _seed(self) -> None:
         """Every iteration has chances of its own, so that no generator's state need be kept."""

@@ -6,7 +6,7 @@ import json
 import math
 import multiprocessing
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
@@ -23,6 +23,7 @@ from gensim.core.progress import bar
 from gensim.envs.real import make_real
 
 ROWS = 64  # dreamed episodes side by side
+TOGETHER = 8  # simulated ones, in each process: an agent looks at eight frames as fast as at one
 
 
 @dataclass(frozen=True)
@@ -130,16 +131,22 @@ def student_t95(n: int) -> float:
     return math.sqrt(freedom) * math.tan(float(np.interp(0.95 * mass[-1], mass, angle)))
 
 
-def play(env: Any, pilot: Pilot, seed: int) -> Played:
-    """One whole episode of a simulator made by `make_real`."""
-    frame, _ = env.reset(seed=seed)
-    pilot.reset(np.array([seed], np.uint64))
-    before, rewards, over = env.real_frames, [], False
-    while not over:
-        frame, rew, term, trunc, _ = env.step(pilot.act(frame[None])[0])
-        rewards.append(rew)
-        over = term or trunc
-    return Played(seed, math.fsum(rewards), len(rewards), env.real_frames - before)
+def play(envs: Sequence[Any], pilot: Pilot, seeds: Sequence[int]) -> list[Played]:
+    """One whole episode in each simulator (of `make_real`), side by side: each as if it were played alone."""
+    frames = np.stack([env.reset(seed=seed)[0] for env, seed in zip(envs, seeds)])  # (n, h, w, 3)
+    pilot.reset(np.array(seeds, np.uint64))
+    before = [env.real_frames for env in envs]
+    rewards: list[list[float]] = [[] for _ in seeds]
+    going = [*range(len(seeds))]
+    while going:
+        acts = pilot.act(frames)
+        for i in [*going]:
+            frames[i], rew, term, trunc, _ = envs[i].step(acts[i])
+            rewards[i].append(rew)
+            if term or trunc:
+                going.remove(i)
+    ends = [env.real_frames for env in envs]
+    return [Played(s, math.fsum(r), len(r), end - begin) for s, r, begin, end in zip(seeds, rewards, before, ends)]
 
 
 def _trial(
@@ -187,15 +194,17 @@ def _is_dream(env: str) -> bool:
 
 def _simulated(trial: Trial, seeds: range, processes: int) -> Iterator[Played]:
     """Episodes as they end, in this process or in several."""
+    turns = math.ceil(len(seeds) / processes / TOGETHER)
+    together = math.ceil(len(seeds) / processes / turns)
+    blocks = [seeds[i : i + together] for i in range(0, len(seeds), together)]
     if processes == 1:
-        yield from (_one(trial, seed) for seed in seeds)
+        yield from (one for block in blocks for one in _some(trial, block))
         return
     context = multiprocessing.get_context("spawn")
-    workers = min(processes, len(seeds))
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_alone) as pool:
-        jobs = [pool.submit(_one, trial, seed) for seed in seeds]
+    with ProcessPoolExecutor(min(processes, len(blocks)), mp_context=context, initializer=_alone) as pool:
+        jobs = [pool.submit(_some, trial, block) for block in blocks]
         try:
-            yield from (job.result() for job in as_completed(jobs))
+            yield from (one for job in as_completed(jobs) for one in job.result())
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -209,21 +218,26 @@ def _alone() -> None:
     cv2.setNumThreads(1)
 
 
-def _one(trial: Trial, seed: int) -> Played:
-    return play(*_seat(trial), seed)
+def _some(trial: Trial, seeds: range) -> list[Played]:
+    return play([_simulator(trial, i) for i in range(len(seeds))], _pilot(trial), seeds)
 
 
 @lru_cache(maxsize=1)
-def _seat(trial: Trial) -> tuple[Any, Pilot]:
-    """A simulator and the pilot before it, kept from one episode to the next."""
-    agent = load(trial.agent, trial.world)
+def _pilot(trial: Trial) -> Pilot:
+    return Pilot(load(trial.agent, trial.world), trial.deterministic)
+
+
+@lru_cache(maxsize=TOGETHER)
+def _simulator(trial: Trial, index: int) -> Any:
+    """One of the simulators side by side, kept from one block of episodes to the next."""
+    agent = _pilot(trial).agent
     config = agent.config
     size = config.shape[0] if agent.world is None else int(agent.world.spec["size"])
     env = make_real(trial.env, size, config.skip, json.loads(trial.env_kwargs))
     action = env.spec_dict["action"]
     if action != config.action.to_dict():
         raise ValueError(f"{trial.env} takes actions {action}, the agent gives {config.action.to_dict()}")
-    return env, Pilot(agent, trial.deterministic)
+    return env
 
 
 def _dreamed(trial: Trial, seeds: range, processes: int) -> Iterator[Played]:

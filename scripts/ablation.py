@@ -53,7 +53,7 @@ def _measure(options: argparse.Namespace, name: str, settings: dict[str, Any], s
     path = folder / "score.json"
     if not path.exists():
         print(f"{name}, seed {seed}", flush=True)
-        config = PPOConfig(**{**BARE, **settings}, steps=options.steps, init=options.agent, seed=seed, log_std=-0.7)
+        config = PPOConfig(**{**BARE, **settings}, steps=options.steps, init=options.agent, seed=seed)
         learn(options.world, folder, config, quiet=not sys.stderr.isatty())
         real = score(folder, options.env, options.episodes, options.first)
         length = max(real.lengths)

@@ -48,7 +48,7 @@ LEARN = (
 )
 LOOP = (
     f"loop {ENV_ID} --out loop --real-frames 300 --first 150 --rounds 1 --first-steps 8 --processes 1 --json "
-    "--fit-minutes 0.02 0.02 --learn-minutes 0.02 0.02 --fit batch 2 length 8 decoded 2 hidden 32 holdout 0.2 "
+    "--fit-steps 8 8 --learn-steps 320 320 --fit batch 2 length 8 decoded 2 hidden 32 holdout 0.2 "
     "--learn rows 4 n_steps 8 batch 16 epochs 1 horizon 10 net [16]"
 )
 

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +16,12 @@ from gensim.core.files import load_tensors, sha256
 from gensim.episodes import Dataset, Episode, read_episode, write_episode
 from gensim.episodes.sample import Sampler
 from gensim.world import FitConfig, NetConfig, World
-from gensim.world.fit import CHECKPOINT, fit
+from gensim.world.fit import CHECKPOINT, Fit, fit, net_config
 from gensim.world.furnish import follow
 from gensim.world.net import Net, pixel_weights
 
 NAMES = ("frames", "act", "rew", "term", "first", "valid", "tally")
+PARTS = ("encoder.", "decoder.", "dynamics.", "reward.", "disagreement.")
 SPEC = {
     "env_id": "Slider-v0",
     "env_kwargs": {},
@@ -126,6 +128,7 @@ def test_dreams_of_real_starts_look_like_first_frames(fitted):
 
 RUN = """
 import sys
+from copy import deepcopy
 from pathlib import Path
 from gensim.world import FitConfig
 from gensim.world.fit import fit
@@ -156,6 +159,21 @@ def test_another_fits_checkpoint_is_not_gone_on_with(data, tmp_path):
         fit(FitConfig(data, tmp_path, steps=2, batch=2, length=6, hidden=32, lr=1.0), quiet=True)
     longer = fit(FitConfig(data, tmp_path, steps=2, batch=2, length=6, hidden=32), quiet=True)
     assert longer.spec["fit_steps"] == 2
+
+
+def test_the_encoder_begins_when_the_decoder_has(data, tmp_path):
+    """Else the first gradients, which are of a picture's mean, drive the latents to where they say nothing."""
+    torch.manual_seed(0)
+    run = Fit(
+        FitConfig(data, tmp_path, batch=2, length=6, hidden=32, warmup=3), net_config(FitConfig(data, data), SPEC)
+    )
+    batches, before = Sampler(Dataset(data), 6, 2, 0), deepcopy(run.net.module.state_dict())
+    moved = []
+    for step in range(5):
+        run.update({name: torch.from_numpy(getattr(batches.batch(step), name)) for name in NAMES})
+        now = run.net.module.state_dict()
+        moved.append([any(not torch.equal(now[k], before[k]) for k in before if k.startswith(p)) for p in PARTS])
+    assert [row[0] for row in moved] == [False, False, False, True, True] and all(all(row[1:]) for row in moved)
 
 
 def test_held_out_episodes_exist(data):

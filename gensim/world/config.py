@@ -59,7 +59,8 @@ class FitConfig:
     lr: float = 6e-4
     """Learning rate of Adam."""
     warmup: int = 100
-    """Steps over which the learning rate rises from zero."""
+    """Steps over which the learning rate rises from zero; the encoder's begins then and takes twice as many, for a
+    decoder that can draw nothing yet drives the latents to where they say nothing."""
     clip: float = 100.0
     """Largest norm of the gradient."""
     average: float = 0.995
@@ -68,6 +69,8 @@ class FitConfig:
     """Weight of the squared error of a frame, summed over its pixels in 0..1."""
     emphasis: tuple[float, float, float, float, float] | None = None
     """A part of the frame whose errors weigh more: top, bottom, left, right as shares of its sides, and the factor."""
+    settle: int = 1000
+    """Steps over which the emphasis rises from 1 to its factor; begun with the whole of it, latents may say nothing."""
     rep: float = 0.1
     """Weight of the encoder's share of the divergence; the dynamics' share weighs 1."""
     free_nats: float = 1.0
@@ -84,6 +87,8 @@ class FitConfig:
     """Accelerators to use, where there are any."""
 
     def __post_init__(self) -> None:
+        if self.settle < 1:
+            raise ValueError(f"settle={self.settle}: give at least one step")
         if self.emphasis is not None:
             top, bottom, left, right, factor = self.emphasis
             if not (0 <= top < bottom <= 1 and 0 <= left < right <= 1 and factor > 0):

@@ -38,7 +38,9 @@ class Fit:
             net.load_state_dict(World.load(config.init).weights())
         self.average = {k: v.clone() for k, v in net.state_dict().items()}
         net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        optimiser = torch.optim.Adam(net.parameters(), config.lr, eps=1e-8)
+        encoder = list(net.encoder.parameters())
+        others = [value for name, value in net.named_parameters() if not name.startswith("encoder.")]
+        optimiser = torch.optim.Adam([{"params": encoder}, {"params": others}], config.lr, eps=1e-8)
         self.net, self.optimiser = self.fabric.setup(net, optimiser)
         self.weight = self.fabric.to_device(pixel_weights(config.emphasis, net_config.size))
 
@@ -46,10 +48,11 @@ class Fit:
         """One optimiser step on a batch; returns the loss's parts."""
         generator = torch.Generator(self.fabric.device)
         generator.manual_seed(int(fold(np.array([self.config.seed], np.uint64), self.step)[0]) >> 1)
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.config.lr * min(1.0, (self.step + 1) / self.config.warmup)
-        c = self.config
-        parts = self.net(self.fabric.to_device(batch), c.free_nats, c.decoded, generator, self.weight)
+        c, warm = self.config, (self.step + 1) / self.config.warmup
+        for group, late in zip(self.optimiser.param_groups, (1, 0)):  # the encoder begins when the decoder has
+            group["lr"] = c.lr * min(1.0, max(0.0, (warm - late) / (1 + late)))
+        weight = None if self.weight is None else 1 + (self.weight - 1) * min(1.0, self.step / c.settle)
+        parts = self.net(self.fabric.to_device(batch), c.free_nats, c.decoded, generator, weight)
         self.fabric.backward(total(parts, self.config))
         self.fabric.clip_gradients(self.net, self.optimiser, max_norm=self.config.clip, error_if_nonfinite=True)
         self.optimiser.step()
