@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -23,6 +25,7 @@ from gensim.world.config import FitConfig
 from gensim.world.fit import CHECKPOINT, fit
 
 REPORT = "loop.json"
+CLOCK = "loop.seconds.json"
 SEEDS = 100_000  # reset seeds of one run of the loop; no two stages share one
 ROUND = 1_000  # of these, the seeds of one stage of recording
 
@@ -126,7 +129,8 @@ class Loop:
         self._claim()
         for index in range(self.config.rounds + 1):
             self._round(index)
-        self._last()
+        with self._timed("choose"):
+            self._last()
         return self.report()
 
     # ---------------------------------------------------------------- stages
@@ -134,13 +138,24 @@ class Loop:
     def _round(self, index: int) -> None:
         world, agent = self.folder(index, "world"), self.folder(index, "agent")
         if not (world / "world.json").exists():
-            self._record(index)
+            with self._timed("record"):
+                self._record(index)
             self.report()
             self.say(f"round {index}: fit")
-            self._fit(index, world)
+            with self._timed("fit"):
+                self._fit(index, world)
         if not (agent / "agent.json").exists():
             self.say(f"round {index}: learn")
-            learn(world, agent, self._lesson(index), quiet=self.quiet)
+            with self._timed("learn"):
+                learn(world, agent, self._lesson(index), quiet=self.quiet)
+
+    @contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        """Adds the block's seconds to the stage's; those of a block that is killed are lost."""
+        began, path = time.monotonic(), self.config.out / CLOCK
+        yield
+        spent = read_json(path) if path.exists() else {}
+        write_json(path, spent | {stage: round(spent.get(stage, 0.0) + time.monotonic() - began, 1)})
 
     def _record(self, index: int) -> None:
         config, names = self.config, self._names(index)
@@ -211,6 +226,7 @@ class Loop:
         best = max(kept, key=lambda row: row["chosen"]["mean"]) if kept else (rows[-1] if rows else None)
         told: dict[str, Any] = {"env_id": self.env_id, "config": self.config.identity(), "rounds": rows}
         told |= {"best": best and best["round"], "meter": self._meter()}
+        told["seconds"] = read_json(clock) if (clock := self.config.out / CLOCK).exists() else {}
         write_json(self.config.out / REPORT, told)
         from gensim.agents.loop_report import write_plot, write_table
 

@@ -24,9 +24,7 @@ class Counting(gym.Env[np.ndarray, Any]):
     ) -> None:
         self.render_mode, self.length, self.clock, self.pause = render_mode, length, clock, pause
         self.observation_space: spaces.Space = spaces.Box(0, 255, (30, 40, 3), np.uint8)
-        self.action_space: spaces.Space = spaces.Box(
-            np.array([-2, 0], np.float32), np.array([2, 10], np.float32)
-        )
+        self.action_space: spaces.Space = spaces.Box(np.array([-2, 0], np.float32), np.array([2, 10], np.float32))
         self.over = True
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:

@@ -135,11 +135,11 @@ def test_links_lead_somewhere() -> None:
 
 
 def test_the_recipe_is_a_loop_within_its_budget() -> None:
-    """What scripts/make_carracing asks for is what the command line takes, and at most 500,000 frames."""
-    text = (ROOT / "scripts/make_carracing").read_text().replace("\\\n", " ")
+    """What scripts/loop_carracing asks for is what the command line takes, and at most 500,000 frames."""
+    text = (ROOT / "scripts/loop_carracing").read_text().replace("\\\n", " ")
     asked = re.search(r"gensim (loop .*)", text)
     assert asked
-    line = asked[1].replace('"$runs"', "runs").replace('"${2:-0}"', "0").split()
+    line = asked[1].replace('"$1"', "runs").replace('"$2"', "0").split()
     options = parse(line)
     assert options.env_id == "CarRacing-v3" and options.real_frames <= 500_000  # type: ignore[attr-defined]
 

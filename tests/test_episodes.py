@@ -81,9 +81,7 @@ def test_an_episode_comes_back_bit_for_bit(
 
 @settings(deadline=None, max_examples=150)
 @given(st.data())
-def test_a_damaged_episode_is_named_or_unharmed(
-    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
-) -> None:
+def test_a_damaged_episode_is_named_or_unharmed(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     folder = tmp_path_factory.mktemp("data")
     episode = made(1, 3)
     path = write_episode(folder, episode, "a")
@@ -189,9 +187,7 @@ def test_what_cannot_be_an_episode_is_not_packed() -> None:
     e = made(0)
     for steps, frames in [(4, 6), (5, 5), (0, 1)]:
         with pytest.raises(ValueError, match="T >= 1 steps need"):
-            Episode.pack(
-                e.frames(0, frames), e.act[:steps], e.rew[:steps], e.term[:steps], e.trunc[:steps], e.meta
-            )
+            Episode.pack(e.frames(0, frames), e.act[:steps], e.rew[:steps], e.term[:steps], e.trunc[:steps], e.meta)
 
 
 # folders
@@ -226,9 +222,7 @@ def test_the_meter_counts_files_and_what_left_none(tmp_path: Path) -> None:
 @pytest.mark.parametrize("action", [ActionSpec("box", 3), ActionSpec("discrete", 4)])
 def test_an_action_space_comes_back_from_json(action: ActionSpec) -> None:
     assert ActionSpec.from_dict(json.loads(json.dumps(action.to_dict()))) == action
-    assert ActionSpec.of(action.space) == action and action.encode(action.space.sample()).shape == (
-        action.dim,
-    )
+    assert ActionSpec.of(action.space) == action and action.encode(action.space.sample()).shape == (action.dim,)
     for bad in ({}, {"type": "box"}, {"type": "tuple", "n": 2}, {"type": "box", "dim": 0}):
         with pytest.raises(ValueError, match="action"):
             ActionSpec.from_dict(bad)
@@ -268,9 +262,7 @@ def test_a_window_shows_what_was_recorded(
         for i in range(length):
             at, there = start + i, start + i <= len(episode)
             assert batch.valid[row, i] == there and batch.first[row, i] == (at == 0)
-            assert np.array_equal(
-                batch.frames[row, i], episode.frame(at) if there else 0 * batch.frames[row, i]
-            )
+            assert np.array_equal(batch.frames[row, i], episode.frame(at) if there else 0 * batch.frames[row, i])
             led = there and at > 0
             assert np.array_equal(
                 batch.act[row, i], action.encode(episode.act)[at - 1] if led else np.zeros(action.dim)
@@ -308,9 +300,7 @@ def test_windows_begin_anywhere_and_often_at_the_start(tmp_path: Path) -> None:
         seen[begin : begin + 8] += 1
     middle = np.median(seen[10:30])
     assert seen[0] > middle and seen.min() > 0.8 * middle
-    assert 0.8 * middle < (episode == 1).sum() < 1.8 * middle, (
-        "frames count alike, whatever their episode's length"
-    )
+    assert 0.8 * middle < (episode == 1).sum() < 1.8 * middle, "frames count alike, whatever their episode's length"
 
 
 def test_held_out_episodes_stay_so_and_are_never_drawn(tmp_path: Path) -> None:
@@ -371,9 +361,7 @@ def test_any_simulator_is_recorded_and_sampled(tmp_path: Path, env_id: str) -> N
 
 
 @pytest.mark.parametrize("discrete", [False, True])
-def test_minari_takes_and_gives_back_every_bit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, discrete: bool
-) -> None:
+def test_minari_takes_and_gives_back_every_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, discrete: bool) -> None:
     pytest.importorskip("minari")
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
     action = ActionSpec("discrete", 3) if discrete else ActionSpec("box", 2)

@@ -92,9 +92,7 @@ def _minari() -> Any:
     try:
         import minari
     except ImportError as error:
-        raise ValueError(
-            f"Minari is not installed ({error}): python -m pip install 'gensim-worlds[minari]'"
-        ) from error
+        raise ValueError(f"Minari is not installed ({error}): python -m pip install 'gensim-worlds[minari]'") from error
     return minari
 
 
