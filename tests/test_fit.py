@@ -128,7 +128,6 @@ def test_dreams_of_real_starts_look_like_first_frames(fitted):
 
 RUN = """
 import sys
-from copy import deepcopy
 from pathlib import Path
 from gensim.world import FitConfig
 from gensim.world.fit import fit
