@@ -10,6 +10,8 @@ from typing import Annotated, Any, Union
 
 import tyro
 
+from gensim.core.memory import keep_memory
+
 VERBS = {
     "worlds": ("worlds", "Worlds", "List the worlds that are there."),
     "record": ("record", "Record", "Record a simulator into episodes."),
@@ -31,6 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     verb = argv[0] if argv and argv[0] in VERBS else None
     style = (tyro.conf.FlagCreatePairsOff,)
     options = tyro.cli(_verbs(verb), prog="gensim", description=__doc__, args=argv, config=style)
+    keep_memory()
     try:
         status = import_module(type(options).__module__).run(options)
     except (ValueError, FileNotFoundError) as fault:

@@ -1,8 +1,9 @@
 #!/usr/bin/env python
-"""Ablation of the defences against exploitation: one world, one agent to start from, a lesson for each defence.
+"""Ablation of the defences against exploitation: one world, and a lesson for each defence.
 
-Every variant learns for as many dreamed steps from the same agent in the same world, with each of a few seeds, and then
-drives the same real tracks (seeds below 1,000,000: these scores may be chosen on). Run again to go on.
+Every variant learns for as many dreamed steps in the same world, from nothing or from the same agent, with each of a
+few seeds, and then drives the same real tracks (seeds below 1,000,000: these scores may be chosen on). Run again to go
+on.
 """
 
 from __future__ import annotations
@@ -68,6 +69,7 @@ def _write(options: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
     told = {
         "command": shlex.join(["scripts/ablation", *sys.argv[1:]]),
         "world": World.load(options.world).hash,
+        "real_frames": World.load(options.world).spec["real_frames"],
         "steps": options.steps,
         "episodes": options.episodes,
         "first_seed": options.first,
@@ -105,7 +107,7 @@ def _names(rows: list[dict[str, Any]]) -> list[str]:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--world", type=Path, required=True, help="folder of the world to learn in")
-    parser.add_argument("--agent", type=Path, required=True, help="folder of the agent to start from")
+    parser.add_argument("--agent", type=Path, help="folder of an agent to start from; from nothing without")
     parser.add_argument("--env", default="CarRacing-v3", help="the real simulator")
     parser.add_argument("--work", type=Path, default=Path("runs/ablation"), help="folder of agents and scores")
     parser.add_argument("--out", type=Path, default=Path("results/ablation.json"))

@@ -80,7 +80,7 @@ STAGES = (
     Stage("record in two processes", f"{RECORD} 2", least=("data/data.json", "data/meter.json")),
     Stage("fit", FIT, ("data",), ("world/world.safetensors", "world/starts.npz")),
     Stage("learn", LEARN, ("world",), ("agent/policy.safetensors",)),
-    Stage("loop", LOOP, least=("loop/loop.json", "loop/round-01/agent/agent.json")),
+    Stage("loop", LOOP, result=("loop/data/*.npz", "loop/round-*/*/*.safetensors"), least=("loop/loop.json",)),
 )
 
 
@@ -193,7 +193,9 @@ def halves(folder: Path) -> Iterator[tuple[Path, str]]:
 def differences(stage: Stage, folder: Path, whole: Path) -> Iterator[str]:
     """In what a run that was killed came to something else than one that was not."""
     for pattern in stage.result:
-        there, here = ({path.name: digest(path) for path in place.glob(pattern)} for place in (whole, folder))
+        there, here = (
+            {str(path.relative_to(place)): digest(path) for path in place.glob(pattern)} for place in (whole, folder)
+        )
         if there != here:
             yield f"{pattern} differs from an undisturbed run in {sorted(dict(there.items() ^ here.items()))}"
     yield from (f"{name} is not there in the end" for name in stage.least if not (folder / name).is_file())

@@ -40,7 +40,7 @@ from gensim.world.trust import Trust
 
 STEPS = 24  # of each episode: Counting of length 20 under seeds 4, 9, 14, ...
 SIMULATORS = {"box": (COUNTING, ActionSpec("box", 2)), "discrete": (CHOOSING, ActionSpec("discrete", 4))}
-NET = {"size": 32, "groups": 4, "classes": 4, "hidden": 16, "widths": (4, 4, 4, 4), "head": 8, "dropout": 0.0}
+NET = {"size": 32, "groups": 4, "classes": 4, "hidden": 16, "widths": (4, 4, 4, 4), "head": 8, "dropout": 0.3}
 Made = tuple[World, Dataset, Path]
 
 
@@ -184,17 +184,20 @@ def test_the_list_of_policies(made: Callable[[str], Made], tmp_path: Path) -> No
 # ------------------------------------------------------------------ what they get
 
 
+@pytest.mark.parametrize("masks", [False, True])
 @pytest.mark.parametrize("kind", ["box", "discrete"])
-def test_dreams_are_those_that_are_scored(made: Callable[[str], Made], kind: str) -> None:
+def test_dreams_are_those_that_are_scored(made: Callable[[str], Made], kind: str, masks: bool) -> None:
     world, _, agent = made(kind)
-    how = {"horizon": 30, "trust_floor": 0.0}
+    how = {"horizon": 30, "trust_floor": 0.0, "dropout": masks}
     scored = score(agent, str(world.folder), 3, 7, env_kwargs=how)
-    told = dream(world, player(agent), range(7, 10), 30)
+    told = dream(world, player(agent), range(7, 10), 30, masks)
     assert told.returns == pytest.approx(scored.returns, rel=1e-5) and told.length.tolist() == scored.lengths
     for row, n in enumerate(told.length):
         assert np.isfinite(told.rew[row, :n]).all() and np.isnan(told.rew[row, n:]).all()
         at = np.flatnonzero(np.isfinite(told.drift[row])) + 1
         assert at.tolist() == list(range(REREAD, n + 1, REREAD))
+    some, plain = (dream(world, player(agent), range(9), 2, mask).log_p for mask in (masks, False))
+    assert np.array_equal(some, plain, equal_nan=True) != masks
     assert (told.term == (told.length < 30)).sum() >= 2 and 0 <= np.nanmin(told.drift) <= np.nanmax(told.drift) <= 1
 
 
@@ -436,9 +439,11 @@ def known(readings: Readings) -> Known:
 
 
 def test_evidence_points_the_right_way(known: Known) -> None:
-    fair = evidence(dreams(), known, [dreams()])
+    fair = evidence(dreams(), known, [dreams()], dreams())
     assert abs(fair["trust"]) < 0.01 and abs(fair["drift"]) < 0.01 and fair["tail"] == fair["second opinion"] == 0
-    odd = evidence(dreams(rew=3.0, trust=0.04, drift=0.4), known, [dreams()])
+    assert fair["masks"] == 0
+    odd = evidence(dreams(rew=3.0, trust=0.04, drift=0.4), known, [dreams()], dreams(n=3))
+    assert odd["masks"] == pytest.approx(160, rel=0.02)
     assert all(odd[name] > fair[name] for name in fair) and odd["tail"] > 0.7
     assert odd["rewards of 16 steps"] == pytest.approx(np.log10(LEVELS + 1)) == odd["rewards of 64 steps"]
     assert odd["trust"] == pytest.approx(0.46, abs=0.01) and odd["second opinion"] == pytest.approx(160, rel=0.02)
@@ -585,9 +590,10 @@ def test_the_verb(made: Callable[[str], Made], tmp_path: Path, capsys: pytest.Ca
     for name in ("dream_vs_real.png", "dream_vs_real_returns.png"):
         assert cv2.imread(str(folder / name)).shape[2] == 3
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "work").iterdir()}
-    assert len(before) == 3 * len(told["rows"])
+    assert len(before) == 4 * len(told["rows"])
     others = [dream(second, player(agent), range(900_000, 900_002), STEPS)]
-    said = verdict(gap, dream(world, player(agent), range(900_000, 900_002), STEPS), others)
+    masked = dream(world, player(agent), range(900_000, 900_002), STEPS, masks=True)
+    said = verdict(gap, dream(world, player(agent), range(900_000, 900_002), STEPS), others, masked)
     assert {*said} == {*figures["alarm"]["candidates"]} and "second opinion" in said
     assert main(args) == 0  # again, and nothing is played twice
     again = json.loads(capsys.readouterr().out)

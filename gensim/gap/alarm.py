@@ -74,14 +74,14 @@ class Known:
 # -------------------------------------------------------------------- evidence
 
 
-def evidence(dreams: Dreams, known: Known, others: Sequence[Dreams] = ()) -> Evidence:
-    """What speaks against a policy's dreams; `others` are its dreams in other worlds.
+def evidence(dreams: Dreams, known: Known, others: Sequence[Dreams] = (), masked: Dreams | None = None) -> Evidence:
+    """What speaks against a policy's dreams; `others` are its dreams in other worlds, `masked` under dropout masks.
 
     trust: how far mean trust lies below that of held-out episodes dreamed on, at equal horizon. tail: the share of
     steps whose trust is below 0.05. rewards of 16 and of 64 steps, and return: how rare such sums are among recorded
     ones, as minus the decimal logarithm of a one-sided p-value, on average. drift: the share of latents that change
     when decoded frames are read again, above that of held-out episodes. second opinion: how much less the policy gets
-    in the least generous of the other worlds.
+    in the least generous of the other worlds. masks: how much less it gets when each dream holds a dropout mask.
     """
     age = np.broadcast_to(np.arange(1, dreams.rew.shape[1] + 1), dreams.rew.shape)
     where = np.searchsorted(EDGES, age, side="right") - 1
@@ -101,6 +101,8 @@ def evidence(dreams: Dreams, known: Known, others: Sequence[Dreams] = ()) -> Evi
         found["drift"] = float((dreams.drift - known.drift[where])[read].mean())
     if others:
         found["second opinion"] = float(dreams.returns.mean() - min(other.returns.mean() for other in others))
+    if masked is not None:
+        found["masks"] = float((dreams.returns[: len(masked.length)] - masked.returns).mean())
     return found
 
 
@@ -196,16 +198,18 @@ class Alarm:
             raise ValueError(f"no alarm: {fault} is missing or wrong; measure the world again") from fault
 
 
-def verdict(gap: Mapping[str, Any], dreams: Dreams, others: Sequence[Dreams] = ()) -> dict[str, bool]:
+def verdict(
+    gap: Mapping[str, Any], dreams: Dreams, others: Sequence[Dreams] = (), masked: Dreams | None = None
+) -> dict[str, bool]:
     """Whether a policy's dreams are not to be believed, by candidate and for `ALL`, as a world's gap.json says.
 
-    `others` are its dreams in the worlds whose second opinion the gap was measured with. ValueError for a gap that
-    was measured without policies.
+    `others` are its dreams in the worlds whose second opinion the gap was measured with, `masked` those with
+    `dream(..., masks=True)`. ValueError for a gap that was measured without policies.
     """
     told = gap["figures"].get("alarm", {})
     if not told.get("alarm"):
         raise ValueError("this gap has no alarm: measure it with an agent, `gensim gap WORLD --data DIR --agent AGENT`")
-    return Alarm.from_dict(told["alarm"]).rings(evidence(dreams, Known.from_dict(told["known"]), others))
+    return Alarm.from_dict(told["alarm"]).rings(evidence(dreams, Known.from_dict(told["known"]), others, masked))
 
 
 def judged(given: Sequence[Evidence], exploits: Sequence[bool], seed: int = 0) -> dict[str, Any]:

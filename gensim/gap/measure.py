@@ -34,7 +34,7 @@ from gensim.gap.picture import scatter
 from gensim.gap.policies import roster
 from gensim.gap.ranking import Measured, ranking
 from gensim.gap.readings import Readings, read
-from gensim.gap.rollouts import Theatre
+from gensim.gap.rollouts import Dreams, Theatre
 from gensim.gap.uniformity import uniformity
 from gensim.world import World
 from gensim.world.card import write_card
@@ -43,9 +43,11 @@ from gensim.world.quality import CONTEXT, HORIZONS, Futures, Pool, by_horizon, e
 
 PACKAGES = ("gensim-worlds", "gymnasium", "numpy", "torch", "Box2D", "vizdoom", "pygame", "opencv-python")
 LENGTH = CONTEXT + max(HORIZONS) + 1
-SECOND = 32  # dreams of a policy in each other world
+SECOND = 32  # dreams of a policy in each other world, and under dropout masks
 FINAL = 1_000_000  # seeds from here on are for final scores alone
 SCATTER = "dream_vs_real_returns.png"
+Again = tuple[list[Dreams], Dreams]
+"""A policy's dreams in other worlds, and those under dropout masks."""
 
 
 @dataclass(frozen=True)
@@ -220,15 +222,18 @@ class Measuring:
         figures["alarm"] = self._alarm(measured, others)
         return figures
 
-    def _play(self) -> tuple[list[Measured], list[list[Any]]]:
+    def _play(self) -> tuple[list[Measured], list[Again]]:
         config, seeds = self.config, self._seeds()
         players = roster(self.world, config.world, config.agent, config.policies, config.exploiters)
         dreams = range(config.seed, config.seed + config.dreams)
-        seconds, measured, others = [World.load(folder) for folder in config.second], [], []
+        seconds: list[World] = [World.load(folder) for folder in config.second]
+        measured: list[Measured] = []
+        others: list[Again] = []
         with Theatre(self.world, self.work, config.processes, self.horizon).open() as theatre:
             for player in bar(players, "policies", self.quiet, unit="policy"):
                 measured.append(Measured(player, theatre.real(player, seeds), theatre.dream(player, dreams)))
-                others.append([theatre.dream(player, dreams[:SECOND], world) for world in seconds])
+                asked = [theatre.dream(player, dreams[:SECOND], world) for world in seconds]
+                others.append((asked, theatre.dream(player, dreams[:SECOND], masks=True)))
         return measured, others
 
     def _seeds(self) -> range:
@@ -276,10 +281,10 @@ class Measuring:
             "difference": difference(rows["dream"]["returns"], rows["real"]["returns"], self.config.seed),
         }
 
-    def _alarm(self, measured: Sequence[Measured], others: Sequence[Sequence[Any]]) -> dict[str, Any]:
+    def _alarm(self, measured: Sequence[Measured], others: Sequence[Again]) -> dict[str, Any]:
         rewards = [read_episode(header.path).rew for header in self.data.episodes]
         known = Known.of(self.held, rewards)
-        given = [evidence(one.dreams, known, more) for one, more in zip(measured, others)]
+        given = [evidence(one.dreams, known, *more) for one, more in zip(measured, others)]
         honest = [one.real_mean for one in measured if one.player.kind != "exploiter"]
         scale = max(honest) - min(honest) or 1.0
         wrong = [one.dream_mean - one.real_mean > MARGIN * scale for one in measured]

@@ -134,13 +134,14 @@ class Theatre:
         write_json(path, asdict(real) | {"player": asdict(player), "stage": asdict(self.stage)})
         return real
 
-    def dream(self, player: Player, seeds: range, world: World | None = None) -> Dreams:
+    def dream(self, player: Player, seeds: range, world: World | None = None, masks: bool = False) -> Dreams:
         """A player's dreams with these keys in this world, or in another one; dreamed or remembered."""
         world = world or self.world
-        path = self.work / f"dream-{player.digest(VERSION, world.hash, self.horizon, [*seeds])}.npz"
+        told = player.digest(VERSION, world.hash, self.horizon, [*seeds], *["masks"] * masks)
+        path = self.work / f"dream-{told}.npz"
         if path.is_file():
             return Dreams.load(path)
-        dreams = dream(world, player, seeds, self.horizon)
+        dreams = dream(world, player, seeds, self.horizon, masks)
         dreams.save(path)
         return dreams
 
@@ -148,10 +149,10 @@ class Theatre:
 # -------------------------------------------------------------------- dreamed
 
 
-def dream(world: World, player: Player, seeds: Sequence[int], horizon: int) -> Dreams:
-    """Whole dreams from real starts: temperature 1, no dropout mask, no cut for lost trust."""
+def dream(world: World, player: Player, seeds: Sequence[int], horizon: int, masks: bool = False) -> Dreams:
+    """Whole dreams from real starts: temperature 1, no cut for lost trust, with `masks` a dropout mask for each."""
     seated = seat(player, ActionSpec.from_dict(world.spec["action"]), world)
-    parts = [_rows(world, seated, seeds[i : i + ROWS], horizon) for i in range(0, len(seeds), ROWS)]
+    parts = [_rows(world, seated, seeds[i : i + ROWS], horizon, masks) for i in range(0, len(seeds), ROWS)]
     return Dreams(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Dreams)))
 
 
@@ -161,10 +162,10 @@ def reread(world: World, state: State) -> np.ndarray:
     return (again != state.z).double().mean(1).numpy()
 
 
-def _rows(world: World, seated: Seated, seeds: Sequence[int], horizon: int) -> Dreams:
+def _rows(world: World, seated: Seated, seeds: Sequence[int], horizon: int, masks: bool) -> Dreams:
     keys = np.array(seeds, np.uint64)
     action = ActionSpec.from_dict(world.spec["action"])
-    state, n = world.start(keys), len(keys)
+    state, n = world.start(keys, dropout=masks), len(keys)
     seated.reset(keys)
     length, term, alive = np.full(n, horizon), np.zeros(n, bool), np.ones(n, bool)
     told = {name: np.full((n, horizon), np.nan, np.float32) for name in ("rew", "trust", "unusual", "log_p", "drift")}
