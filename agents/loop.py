@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from gensim.agents.filter import driver
-from gensim.agents.ppo import PPOConfig, learn
+from gensim.agents.ppo import learn
+from gensim.agents.ppo_config import PPOConfig
 from gensim.agents.score import score, student_t95
 from gensim.core.files import atomic_path, load_tensors, read_json, sha256, write_json
 from gensim.episodes import Dataset, read_episode

@@ -6,124 +6,31 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from stable_baselines3 import PPO
-from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
-from stable_baselines3.common.running_mean_std import RunningMeanStd
-from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecFrameStack, VecTransposeImage
-from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
+from stable_baselines3.common.vec_env import VecFrameStack, VecTransposeImage
 
 from gensim.agents.agent import Agent, AgentConfig, blank_policy, fill, weights_of
 from gensim.agents.filter import load
+from gensim.agents.lessons import DreamLog, Lessons, make_rows
+from gensim.agents.ppo_config import PPOConfig
 from gensim.agents.reference import refer, world_folder
 from gensim.core.files import load_tensors, save_tensors
 from gensim.core.progress import bar
 from gensim.core.seeds import fold
-from gensim.envs.engine import Reason
 from gensim.envs.rollout import Rollout
-from gensim.envs.sb3 import DreamVecEnv
-from gensim.envs.vector import DreamVectorEnv
 from gensim.episodes.actions import ActionSpec
 from gensim.world import State, World
 
 CHECKPOINT = "learn/checkpoint.safetensors"
 LOG = "learn/log"
-STEPS = 1_500_000
-_FREE = ("steps", "minutes", "threads", "save_every", "init")  # may change when a run goes on
-
-
-@dataclass(frozen=True)
-class PPOConfig:
-    """How an agent learns in a dream."""
-
-    steps: int | None = None
-    """World steps to dream in all, over all rows; 1,500,000 where no minutes are given."""
-    minutes: float | None = None
-    """Stop after so many minutes of learning, all runs of this folder counted."""
-    init: Path | None = None
-    """Agent folder whose weights to start from."""
-    observation: Literal["latents", "frames"] = "latents"
-    """What the agent sees: the world's latent state, or decoded frames."""
-    stack: int = 4
-    """Frames seen together, one a decision (of an agent that sees frames)."""
-    repeat: int = 1
-    """World steps for which a decision is held, in the dream and in the simulator."""
-    deterministic: bool = False
-    """Whether the finished agent takes its likeliest action, not a drawn one."""
-    rows: int = 128
-    """Dreams side by side."""
-    n_steps: int = 32
-    """Decisions a row between updates."""
-    batch: int = 512
-    """Decisions in a minibatch."""
-    epochs: int = 4
-    """Passes over each update's decisions."""
-    lr: float = 3e-4
-    """Learning rate at the beginning; it falls in a straight line to zero."""
-    gamma: float = 0.99
-    """Discount a decision."""
-    gae: float = 0.95
-    """Lambda of generalised advantage estimation."""
-    clip: float = 0.2
-    """Range in which the ratio of probabilities counts."""
-    entropy: float = 0.003
-    """Weight of the policy's entropy."""
-    target_kl: float | None = 0.03
-    """An update stops when the policy has moved 1.5 times this far (nats)."""
-    net: tuple[int, ...] = (256, 256)
-    """Widths of the hidden layers, of policy and value alike."""
-    log_std: float = -0.7
-    """Initial logarithm of the action noise; with --init the noise is the other agent's."""
-    reward_scale: float | None = None
-    """Factor on rewards while learning; None divides by the running spread of discounted returns."""
-    horizon: int = 100
-    """World steps after which a dream is cut; the value of what was to come still counts."""
-    start_mix: float = 0.5
-    """Share of dreams that start in the middle of a recorded episode, not at its beginning."""
-    temperature: float = 1.0
-    """Of the latents' law; above 1 dreams wilder than the data."""
-    dropout: bool = True
-    """Whether each dream holds a dropout mask of its own, so that no one error can be relied on."""
-    trust_floor: float = 0.05
-    """A dream is cut when the running average of its trust falls below; 0 never does."""
-    lost_is_worthless: bool = False
-    """Whether nothing counts after a cut for lost trust; otherwise the value of what was to come does."""
-    pessimism: float = 0.0
-    """Reward taken off a step for each nat by which -log(trust) exceeds 1, its mean on real data; 0 takes nothing."""
-    save_every: float = 60.0
-    """Seconds between checkpoints."""
-    seed: int = 0
-    """Of the weights, the dreams and the agent's own chances."""
-    threads: int | None = None
-    """Threads of torch; None leaves that to torch."""
-
-    def __post_init__(self) -> None:
-        sizes = (self.rows, self.n_steps, self.batch, self.epochs, self.repeat, self.stack, self.threads or 1)
-        if min(sizes) < 1 or self.batch < 2 or (self.rows * self.n_steps) % self.batch:
-            raise ValueError(
-                f"rows * n_steps = {self.rows * self.n_steps} decisions must be a multiple of "
-                f"batch = {self.batch} >= 2, and all sizes at least 1"
-            )
-        if (self.steps or 1) < 1 or (self.minutes or 1) <= 0:
-            raise ValueError(f"steps={self.steps}, minutes={self.minutes}: give positive numbers")
-
-    def share(self, steps: int, seconds: float) -> float:
-        """How much of the budget is spent, in 0..1."""
-        goal = self.steps or (None if self.minutes else STEPS)
-        spent = [steps / goal] if goal else []
-        spent += [seconds / (60 * self.minutes)] if self.minutes else []
-        return min(1.0, max(spent))
-
-    def identity(self, world: str) -> str:
-        """What must be equal for a run to go on, as JSON."""
-        kept = {key: value for key, value in asdict(self).items() if key not in _FREE}
-        return json.dumps({**kept, "world": world}, sort_keys=True)
+_ROLLOUT = ("seed", "episode", "elapsed", "returns", "confidence", "done")
 
 
 def learn(world: World | str | Path, out: str | Path, config: PPOConfig, quiet: bool = True) -> Agent:
@@ -143,66 +50,6 @@ def learn(world: World | str | Path, out: str | Path, config: PPOConfig, quiet: 
             run.go(progress)
         run.agent().save(out)
         return load(out, folder)
-
-
-class Lessons(VecEnvWrapper):
-    """Rewards as PPO wants them: less what distrust costs, in units of the spread of discounted returns.
-
-    References: Implementation Matters in Deep Policy Gradients (Engstrom et al., 2020), arXiv:2005.12729;
-    MOPO: Model-based Offline Policy Optimization (Yu et al., 2020), arXiv:2005.13239.
-    """
-
-    def __init__(self, venv: VecEnv, config: PPOConfig) -> None:
-        super().__init__(venv)
-        self.config, self.spread = config, RunningMeanStd(shape=())
-        self.returns = np.zeros(self.num_envs)
-
-    def reset(self) -> Any:
-        """Opens every row."""
-        self.returns[:] = 0
-        return self.venv.reset()
-
-    def step_wait(self) -> VecEnvStepReturn:
-        """One decision of every row; rewards float32 (n,)."""
-        obs, rew, done, infos = self.venv.step_wait()
-        if self.config.pessimism:
-            trust = np.array([info["trust"] for info in infos])
-            rew = rew - self.config.pessimism * (-np.log(trust) - 1)  # trust is uniform, so its -log has mean 1
-        if self.config.reward_scale is None:
-            self.returns = self.returns * self.config.gamma + rew
-            self.spread.update(self.returns)
-            self.returns[done] = 0
-        if self.config.lost_is_worthless:
-            for i in np.flatnonzero(done):
-                infos[i]["TimeLimit.truncated"] &= infos[i]["truncation_reason"] != Reason.TRUST
-        return obs, self._scaled(rew).astype(np.float32), done, infos
-
-    def _scaled(self, rew: np.ndarray) -> np.ndarray:
-        if self.config.reward_scale is not None:
-            return rew * self.config.reward_scale
-        return np.clip(rew / np.sqrt(self.spread.var + 1e-8), -10, 10)  # the first spreads are guesses
-
-
-class DreamLog(BaseCallback):
-    """Adds to the log what tells learning from exploiting: trust, and why dreams end."""
-
-    def _on_rollout_start(self) -> None:
-        self.trust: list[float] = []
-        self.ends = np.zeros(len(Reason), np.int64)  # those without a reason to truncate terminated
-
-    def _on_step(self) -> bool:
-        infos, done = self.locals["infos"], self.locals["dones"]
-        self.trust.append(float(np.mean([info["trust"] for info in infos])))
-        for i in np.flatnonzero(done):
-            self.ends[infos[i]["truncation_reason"]] += 1
-        return True
-
-    def _on_rollout_end(self) -> None:
-        ended = max(1, int(self.ends.sum()))
-        self.logger.record("dream/trust", float(np.mean(self.trust)))
-        self.logger.record("dream/ends_terminated", self.ends[Reason.NONE] / ended)
-        self.logger.record("dream/ends_horizon", self.ends[Reason.HORIZON] / ended)
-        self.logger.record("dream/ends_trust", self.ends[Reason.TRUST] / ended)
 
 
 class Run:
@@ -393,26 +240,6 @@ class Run:
         key = int(fold(np.array([self.config.seed], np.uint64), self.iteration)[0])
         torch.manual_seed(key >> 1)
         np.random.seed(key & 0xFFFFFFFF)
-
-
-_ROLLOUT = ("seed", "episode", "elapsed", "returns", "confidence", "done")
-
-
-def make_rows(world: Path, config: PPOConfig) -> DreamVecEnv:
-    """The dreams that an agent learns in."""
-    env = DreamVectorEnv(
-        num_envs=config.rows,
-        world=str(world),
-        observation=config.observation,
-        horizon=config.horizon,
-        temperature=config.temperature,
-        dropout=config.dropout,
-        trust_floor=config.trust_floor,
-        start_mix=config.start_mix,
-    )
-    rows = DreamVecEnv(env, config.repeat)
-    rows.seed(config.seed * config.rows)
-    return rows
 
 
 @contextmanager

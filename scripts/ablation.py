@@ -19,7 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from gensim.agents.ppo import PPOConfig, learn
+from gensim.agents.ppo import learn
+from gensim.agents.ppo_config import PPOConfig
 from gensim.agents.score import score, student_t95
 from gensim.core.files import atomic_path, read_json, write_json
 from gensim.world import World

@@ -24,7 +24,8 @@ from torch import nn
 from gensim.agents import Agent, AgentConfig, Driver, Filter, Pilot, PPOConfig, driver, learn, load, score
 from gensim.agents import score as score_module
 from gensim.agents.agent import weights_of
-from gensim.agents.ppo import CHECKPOINT, Lessons, Run, make_rows
+from gensim.agents.lessons import Lessons, make_rows
+from gensim.agents.ppo import CHECKPOINT, Run
 from gensim.agents.reference import refer
 from gensim.agents.score import play, student_t95
 from gensim.core.files import read_json, save_tensors, sha256, write_json

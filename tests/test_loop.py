@@ -20,7 +20,7 @@ from gensim.agents import Agent, load
 from gensim.agents.agent import weights_of
 from gensim.agents.loop import Loop, LoopConfig, simulator
 from gensim.agents.loop_report import plot
-from gensim.agents.ppo import PPOConfig
+from gensim.agents.ppo_config import PPOConfig
 from gensim.core.files import read_json
 from gensim.episodes import Dataset, read_episode
 from gensim.world.config import FitConfig

@@ -9,7 +9,8 @@ from typing import Annotated
 
 import tyro
 
-from gensim.agents.ppo import PPOConfig, learn
+from gensim.agents.ppo import learn
+from gensim.agents.ppo_config import PPOConfig
 
 
 @dataclass(frozen=True)

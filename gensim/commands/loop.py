@@ -10,7 +10,7 @@ import tyro
 
 from gensim.agents import loop as rounds
 from gensim.agents.loop import LoopConfig, simulator
-from gensim.agents.ppo import PPOConfig
+from gensim.agents.ppo_config import PPOConfig
 from gensim.commands.values import values
 from gensim.envs.spec import spec_of
 from gensim.world.config import FitConfig
