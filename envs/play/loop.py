@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from gensim.envs.play.command import Command
 from gensim.envs.play.pads import Pads
-from gensim.envs.play.session import Command, Session
+from gensim.envs.play.session import Session
 
 if TYPE_CHECKING:
     from gensim.envs.play.screen import Screen

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from gensim.envs.controls import Controls
-from gensim.envs.play.session import Command
+from gensim.envs.play.command import Command
 
 RISE, FALL = 4.0, 8.0  # full throws a second, of a key pressed and of one let go
 DEAD = 0.12  # of a stick, around its middle

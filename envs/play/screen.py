@@ -12,8 +12,9 @@ import numpy as np
 
 from gensim.core.files import atomic_path
 from gensim.core.frames import encode
+from gensim.envs.play.command import Command
 from gensim.envs.play.pads import KEYS, Pads
-from gensim.envs.play.session import Command, Panel, Side, View
+from gensim.envs.play.view import Panel, Side, View
 
 TITLES = {Side.DREAM: "dream", Side.REAL: "simulator"}
 INK, FAINT, PAPER, GOOD, BAD = (235, 235, 235), (130, 134, 142), (22, 24, 28), (88, 190, 120), (226, 84, 70)

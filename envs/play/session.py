@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from enum import Enum
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 
 from gensim.envs.engine import Dream, Reason
+from gensim.envs.play.command import Command
 from gensim.envs.play.simulated import Simulated
 from gensim.envs.play.tape import Keeper
+from gensim.envs.play.view import BEGUN, Panel, Reading, Side, View
 from gensim.envs.real import RealEnv
 from gensim.envs.rollout import Rollout
 from gensim.episodes.record import SEED_LIMIT
@@ -23,33 +24,6 @@ UNDOABLE = 2048  # steps that can be taken back
 REST = 12  # ticks after which an agent's next episode follows an end
 TEMPERATURES = (0.1, 3.0)
 HEAT = 0.1  # what one press of a key adds or takes
-
-
-class Side(Enum):
-    """What is driven."""
-
-    DREAM = "dream"
-    REAL = "real"
-    BOTH = "both"
-
-
-class Command(Enum):
-    """What a person may ask for besides driving, in words for the help."""
-
-    PAUSE = "pause, or go on"
-    STEP = "pause, and one step"
-    UNDO = "undo a step, held: run backwards"
-    RESET = "the same episode again"
-    NEXT = "the next seed"
-    SWAP = "dream or simulator, from the same place"
-    BOTH = "dream and simulator side by side"
-    MEET = "the dream goes on from the simulator's frame"
-    DRIVER = "person or agent at the wheel"
-    HOTTER = "raise the dream's temperature"
-    COLDER = "lower the dream's temperature"
-    HELP = "this help"
-    SHOT = "a picture of the window, as PNG"
-    QUIT = "quit; what a person drove is kept"
 
 
 class Hand(Protocol):
@@ -75,27 +49,6 @@ class Deed(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Reading:
-    """What the newest step of one side brought.
-
-    Arguments:
-        step: its number since the episode began.
-        rew: its reward.
-        returns: the rewards so far.
-        trust: its trust in 0..1: dreamed, or of the real frame as the world followed it.
-        log_prob: its log-probability under the world's reference law, in nats.
-        end: how the episode ended, empty while it goes on.
-    """
-
-    step: int = 0
-    rew: float = 0.0
-    returns: float = 0.0
-    trust: float = 1.0
-    log_prob: float = 0.0
-    end: str = ""
-
-
-@dataclass(frozen=True)
 class Moment:
     """All of a drive that a step changes; the ring of them is undo.
 
@@ -112,34 +65,10 @@ class Moment:
     side: Side
     temperature: float
     dream: Rollout | None = None
-    dreamed: Reading = Reading()
+    dreamed: Reading = BEGUN
     filtered: State | None = None
-    seen: Reading = Reading()
+    seen: Reading = BEGUN
     memory: Any = None
-
-
-@dataclass(frozen=True)
-class Panel:
-    """One picture to show: which side, its frame uint8 (h, w, 3), its reading."""
-
-    side: Side
-    frame: np.ndarray
-    reading: Reading
-
-
-@dataclass(frozen=True)
-class View:
-    """All that a window shows."""
-
-    panels: tuple[Panel, ...]
-    act: Any
-    who: str
-    seed: int
-    temperature: float
-    paused: bool
-    over: bool
-    note: str
-    kept: int | None
 
 
 class Session:
@@ -432,7 +361,7 @@ class Session:
     def _open(self, now: Moment) -> Moment:
         """The moment with the simulator's episode begun."""
         tape = self.simulated.open(_there(self.origin))
-        return replace(now, filtered=self.world.first(tape.frame[None], self._key), seen=Reading())
+        return replace(now, filtered=self.world.first(tape.frame[None], self._key), seen=BEGUN)
 
     def _arrive(self, now: Moment) -> Moment:
         """The moment with the simulator at the newest action, begun where it was not."""
