@@ -83,6 +83,18 @@ def test_tensors_come_back_and_half_a_file_does_not(tmp_path: Path, cut: int) ->
         load_tensors(tmp_path / "b.safetensors")
 
 
+@settings(deadline=None, max_examples=30)
+@given(st.dictionaries(st.text(), st.text(), max_size=6))
+def test_equal_tensors_and_metadata_are_equal_bytes(tmp_path_factory: pytest.TempPathFactory, metadata: dict) -> None:
+    """The library writes metadata in an order that it draws anew each time."""
+    folder, tensors = tmp_path_factory.mktemp("equal"), {"w": torch.randn(3, 4), "n": torch.arange(3)}
+    for i in range(4):
+        save_tensors(folder / f"{i}.safetensors", tensors, dict(reversed(metadata.items())) if i % 2 else metadata)
+    assert len({(folder / f"{i}.safetensors").read_bytes() for i in range(4)}) == 1
+    again, told = load_tensors(folder / "0.safetensors")
+    assert told == metadata and all(torch.equal(again[k], tensors[k]) for k in tensors)
+
+
 sides = st.integers(1, 24)
 
 

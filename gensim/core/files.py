@@ -124,12 +124,13 @@ def sha256(path: str | Path) -> str:
 def save_tensors(
     path: str | Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None
 ) -> None:
-    """Writes named tensors and text metadata as one safetensors file, atomically."""
+    """Writes named tensors and text metadata as one safetensors file, atomically; equal ones as equal bytes."""
     from safetensors.torch import save_file
 
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with atomic_path(path) as temporary:
         save_file(whole, str(temporary), metadata=dict(metadata or {}))
+        _order(temporary)
 
 
 def load_tensors(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
@@ -171,6 +172,21 @@ def load_arrays(path: str | Path, names: Sequence[str], limit: int = ARRAYS_LIMI
 def line(error: BaseException) -> str:
     """What an error says, in one line."""
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def _order(path: Path) -> None:
+    """Sorts the metadata in a safetensors file's header, which its writer puts in an order drawn anew each time."""
+    with path.open("r+b") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        if "__metadata__" not in header:
+            return
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        if len(text) > size:
+            raise ValueError(f"{path}: its header would not fit; give plainer metadata")
+        file.seek(8)
+        file.write(text.ljust(size))
 
 
 def _count(archive: zipfile.ZipFile, names: Sequence[str], limit: int) -> None:
