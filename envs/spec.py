@@ -37,6 +37,7 @@ class WorldSpec:
         real_kwargs: what the simulator is made with.
         reward_threshold: the return at which the simulator counts as solved, if it has one.
         emphasis: a part of the frame whose errors weigh more in a fit; see `FitConfig`.
+        tally: whether its rewards and ends depend on an episode's steps and return so far; see `FitConfig`.
         keys: for play by hand: keys as Gymnasium's play takes them, and the action of each.
     """
 
@@ -53,7 +54,13 @@ class WorldSpec:
     real_kwargs: Mapping[str, Any] = field(default_factory=dict)
     reward_threshold: float | None = None
     emphasis: tuple[float, float, float, float, float] | None = None
+    tally: bool = True
     keys: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def fit(self) -> dict[str, Any]:
+        """Settings of `FitConfig` that go with this simulator."""
+        return {"emphasis": self.emphasis, "tally": self.tally}
 
 
 def spec_of(real_id: str) -> WorldSpec | None:

@@ -207,3 +207,15 @@ def test_emphasised_pixels_weigh_their_factor_and_the_others_one(data):
     plain = rec(None)
     assert everywhere == pytest.approx(3 * plain, rel=1e-5) and plain < top < everywhere
     assert top + bottom == pytest.approx(everywhere + plain, rel=1e-5)
+
+
+@pytest.mark.parametrize("tally", [None, True, False])
+def test_heads_that_are_not_told_the_tally_do_not_go_by_it(data, tmp_path, tally):
+    config = FitConfig(data, tmp_path, steps=1, batch=2, length=6, hidden=32, tally=tally)
+    run = Fit(config, net_config(config, SPEC))
+    run.limit(torch.from_numpy(Sampler(Dataset(data), 6, 2, 0).limits))
+    for head in (run.net.module.reward, run.net.module.termination):
+        torch.nn.init.normal_(head.tally.table)
+        begun, late = head.tally(torch.tensor([[0.0, 0.0], [9.0, 30.0]]))
+        assert torch.equal(begun, late) == (tally is False)
+    assert World.load(fit(config, quiet=True).folder).spec["fit_steps"] == 1

@@ -41,6 +41,7 @@ SPEC = WorldSpec(
     real_kwargs={"screen_resolution": "RES_160X120"},
     reward_threshold=750.0,
     emphasis=(0.36, 0.66, 0.0, 1.0, 8.0),  # where monsters stand and fireballs begin, a few pixels each
+    tally=False,
     max_steps=LIMIT // 4,
     horizon=LIMIT // 4,
     keys={"a": LEFT, "d": RIGHT},

@@ -30,8 +30,8 @@ def run(options: Fit) -> int:
 
     config = FitConfig(**{field.name: getattr(options, field.name) for field in fields(FitConfig)})
     known = spec_of(Dataset(config.data).spec["env_id"])
-    if config.emphasis is None and known is not None:
-        config = replace(config, emphasis=known.emphasis)
+    if known is not None:
+        config = replace(config, **{name: value for name, value in known.fit.items() if getattr(config, name) is None})
     world = fit(config, quiet=options.json)
     result = {"out": str(options.out), "hash": world.hash, **world.spec}
     line = f"{options.out}: a world of {result.get('env_id')}, {world.hash[:12]}"

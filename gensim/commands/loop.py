@@ -37,7 +37,7 @@ def run(options: Loop) -> int:
     """Runs the loop and prints its table."""
     config = LoopConfig(**{item.name: getattr(options, item.name) for item in fields(LoopConfig)})
     known = spec_of(options.env_id)
-    own = {"emphasis": known.emphasis} if known else {}
+    own = known.fit if known else {}
     fitting = FitConfig(data=config.out, out=config.out, **{**own, **_settings(options.fit, FitConfig, _FIT)})
     learning = PPOConfig(**_settings(options.learn, PPOConfig, _LEARN))
     say = (lambda text: None) if options.json else (lambda text: print(text, flush=True))

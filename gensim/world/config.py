@@ -69,6 +69,10 @@ class FitConfig:
     """Weight of the squared error of a frame, summed over its pixels in 0..1."""
     emphasis: tuple[float, float, float, float, float] | None = None
     """A part of the frame whose errors weigh more: top, bottom, left, right as shares of its sides, and the factor."""
+    tally: bool | None = None
+    """Whether the heads are told an episode's steps and return so far. Where these end nothing, such as a simulator
+    without laps, a head that is told them takes the hour at which earlier agents failed for the cause. None: yes,
+    unless the simulator is known better."""
     settle: int = 1000
     """Steps over which the emphasis rises from 1 to its factor; begun with the whole of it, latents may say nothing."""
     rep: float = 0.1

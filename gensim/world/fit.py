@@ -94,6 +94,7 @@ class Fit:
 
     def limit(self, tallies: Tensor) -> None:
         """Tells the heads the range (2, 2) of the tallies that there are to learn from."""
+        tallies = torch.zeros_like(tallies) if self.config.tally is False else tallies  # a table read in one place
         for name in ("reward.tally.limits", "termination.tally.limits"):
             self.net.module.get_buffer(name).copy_(tallies)
             self.average[name].copy_(tallies)
