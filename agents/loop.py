@@ -19,6 +19,7 @@ from gensim.agents.filter import driver
 from gensim.agents.ppo import learn
 from gensim.agents.ppo_config import PPOConfig
 from gensim.agents.score import score, student_t95
+from gensim.core.circumstances import circumstances
 from gensim.core.files import atomic_path, load_tensors, read_json, sha256, write_json
 from gensim.episodes import Dataset, read_episode
 from gensim.episodes.record import Maker, RecordConfig, record
@@ -228,7 +229,7 @@ class Loop:
         told: dict[str, Any] = {"env_id": self.env_id, "config": self.config.identity(), "rounds": rows}
         told |= {"best": best and best["round"], "meter": self._meter()}
         told["seconds"] = read_json(clock) if (clock := self.config.out / CLOCK).exists() else {}
-        write_json(self.config.out / REPORT, told)
+        write_json(self.config.out / REPORT, told | circumstances("gensim"))
         from gensim.agents.loop_report import write_plot, write_table
 
         write_table(self.config.out / "loop.md", told)

@@ -10,10 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
-import shlex
 import sys
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +19,7 @@ import numpy as np
 from gensim.agents.ppo import learn
 from gensim.agents.ppo_config import PPOConfig
 from gensim.agents.score import score, student_t95
+from gensim.core.circumstances import circumstances
 from gensim.core.files import atomic_path, read_json, write_json
 from gensim.world import World
 
@@ -67,15 +65,14 @@ def _measure(options: argparse.Namespace, name: str, settings: dict[str, Any], s
 
 def _write(options: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
     table = [_row(name, [row for row in rows if row["variant"] == name]) for name in dict.fromkeys(_names(rows))]
+    world = World.load(options.world)
     told = {
-        "command": shlex.join(["scripts/ablation", *sys.argv[1:]]),
-        "world": World.load(options.world).hash,
-        "real_frames": World.load(options.world).spec["real_frames"],
+        **circumstances("scripts/ablation"),
+        "world": world.hash,
+        "real_frames": world.spec["real_frames"],
         "steps": options.steps,
         "episodes": options.episodes,
         "first_seed": options.first,
-        "versions": {"torch": version("torch"), "gensim-worlds": version("gensim-worlds")},
-        "machine": f"{platform.machine()}, {platform.system()}",
         "table": table,
         "rows": rows,
     }

@@ -12,8 +12,6 @@ from __future__ import annotations
 import json
 import math
 import multiprocessing
-import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -22,7 +20,6 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
 from itertools import cycle
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -32,13 +29,13 @@ import gymnasium as gym
 import numpy as np
 import tyro
 
+from gensim.core.circumstances import circumstances, cores
 from gensim.core.files import write_json
 from gensim.envs.registry import folder_of
 
 REAL = "CarRacing-v3"
 TAPE = 512  # actions are drawn before anything is timed, and played in a loop
 GEMM = 1536  # side of the square matrices
-PACKAGES = ("gensim-worlds", "gymnasium", "numpy", "torch", "Box2D", "pygame")
 Lane = Callable[[float], Any]  # takes seconds to run for, returns what it measured
 
 
@@ -299,11 +296,6 @@ def fresh(code: str) -> str:
     return subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True).stdout
 
 
-def cores() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 # ---------------------------------------------------------------------- the report
 
 
@@ -326,9 +318,7 @@ def report(bench: Bench, rounds: list[dict[str, Any]]) -> dict[str, Any]:
         "computed_in": kind,
         "world": load_world(bench.folder).hash,
         "seed": bench.seed,
-        "command": " ".join(["scripts/bench", *sys.argv[1:]]),
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
-        "machine": machine(),
+        **circumstances("scripts/bench"),
     }
 
 
@@ -384,20 +374,6 @@ def interval(values: list[float]) -> tuple[float, float]:
         inside += 1
         missed += math.comb(n, inside)
     return ordered[inside], ordered[-1 - inside]
-
-
-def machine() -> dict[str, Any]:
-    """The kind of machine: nothing that names it."""
-    import torch
-
-    return {
-        "system": platform.system(),
-        "processor": platform.machine(),
-        "cores": cores(),
-        "capability": torch.backends.cpu.get_cpu_capability(),
-        "avx512_bf16": bool(torch.cpu._is_avx512_bf16_supported()),
-        "amx": bool(torch.cpu._is_amx_tile_supported()),
-    }
 
 
 def table(figures: dict[str, Any]) -> str:

@@ -8,22 +8,20 @@ every frame counts, and windows sliced out of its HDF5 file past its interface.
 from __future__ import annotations
 
 import os
-import platform
 import shutil
 import statistics
-import sys
 import tempfile
 import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tyro
 
+from gensim.core.circumstances import circumstances
 from gensim.core.files import write_json
 from gensim.episodes.logs import to_minari
 from gensim.episodes.sample import Sampler
@@ -137,16 +135,13 @@ def bytes_of(folder: Path) -> float:
 
 def report(bench: Bench, rates: dict[str, float], sizes: dict[str, float], frames: int) -> dict[str, Any]:
     """The result, with what is needed to make it again."""
-    names = ("gensim-worlds", "minari", "h5py", "opencv-python", "numpy")
     return {
         "what": "frames sampled a second, one thread, median of turns",
         "frames_per_second": rates,
         "bytes_per_frame": {name: round(size, 1) for name, size in sizes.items()},
         "frames": frames,
         "seed": bench.seed,
-        "command": " ".join(["python", *sys.argv]),
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in names}},
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}",
+        **circumstances("scripts/bench_minari.py"),
     }
 
 

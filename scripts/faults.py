@@ -13,7 +13,6 @@ import argparse
 import hashlib
 import json
 import os
-import platform
 import resource
 import shutil
 import signal
@@ -470,6 +469,7 @@ def mutations(n: int, seed: int, small: bool) -> dict[str, Any]:
 
 def report(given: argparse.Namespace) -> int:
     """Kills, mutates, and writes what was found."""
+    from gensim.core.circumstances import circumstances
     from gensim.core.files import write_json
 
     began = time.perf_counter()
@@ -481,27 +481,12 @@ def report(given: argparse.Namespace) -> int:
         "mutations": {name: value for name, value in mutated.items() if name != "violations"},
         "violations": [*tally.violations, *mutated["violations"]],
         "seed": given.seed,
-        "command": f"scripts/faults --kills {given.kills} --mutants {given.mutants} --seed {given.seed}"
-        + (" --small" if given.small else ""),
         "seconds": round(time.perf_counter() - began, 1),
-        **circumstances(),
+        **circumstances("scripts/faults"),
     }
     write_json(given.out, result)
     print(json.dumps(result, indent=2))
     return int(bool(result["violations"]))
-
-
-def circumstances() -> dict[str, Any]:
-    """Versions and the kind of machine."""
-    import safetensors
-    import torch
-
-    import gensim
-
-    versions = {"gensim": gensim.__version__, "numpy": np.__version__, "torch": torch.__version__}
-    versions |= {"safetensors": safetensors.__version__, "python": platform.python_version()}
-    machine = {"system": platform.system(), "processor": platform.machine(), "cores": os.cpu_count()}
-    return {"versions": versions, "machine": machine}
 
 
 if __name__ == "__main__":

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
-import sys
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated
@@ -32,6 +30,6 @@ def run(options: Gap) -> int:
 
     given = {item.name: getattr(options, item.name) for item in fields(GapConfig)}
     given["world"] = world_folder(options.world)
-    found = gap(GapConfig(**given), shlex.join(["gensim", *sys.argv[1:]]), quiet=options.json)
+    found = gap(GapConfig(**given), quiet=options.json)
     print(json.dumps(found) if options.json else found["summary"])
     return 0

@@ -41,6 +41,7 @@ class Score:
 def run(options: Score) -> int:
     """Scores and prints the mean return with its interval."""
     from gensim.agents.score import score
+    from gensim.core.circumstances import circumstances
     from gensim.episodes import Dataset
 
     data = None if options.charge is None else Dataset(options.charge)
@@ -57,7 +58,7 @@ def run(options: Score) -> int:
     )
     if data is not None:
         data.charge("checkpoint selection", result.real_frames)
-    print(json.dumps(result.to_dict()) if options.json else _text(result))
+    print(json.dumps(result.to_dict() | circumstances("gensim")) if options.json else _text(result))
     return 0
 
 

@@ -5,21 +5,18 @@ Nothing that is measured here chooses anything. Every policy's episodes are kept
 
 from __future__ import annotations
 
-import os
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
-import torch
 
+from gensim.core.circumstances import circumstances
 from gensim.core.files import read_json
 from gensim.core.progress import bar
 from gensim.episodes import Dataset, read_episode
@@ -41,7 +38,6 @@ from gensim.world.card import write_card
 from gensim.world.heldout import Heldout
 from gensim.world.quality import CONTEXT, HORIZONS, Futures, Pool, by_horizon, ends, futures, rewards
 
-PACKAGES = ("gensim-worlds", "gymnasium", "numpy", "torch", "Box2D", "vizdoom", "pygame", "opencv-python")
 LENGTH = CONTEXT + max(HORIZONS) + 1
 SECOND = 32  # dreams of a policy in each other world, and under dropout masks
 FINAL = 1_000_000  # seeds from here on are for final scores alone
@@ -101,7 +97,7 @@ class GapConfig:
             raise ValueError("give at least 2 episodes and dreams, and 1 of processes, segments, kept and samples")
 
 
-def gap(config: GapConfig, command: str = "gensim gap", quiet: bool = True) -> dict[str, Any]:
+def gap(config: GapConfig, quiet: bool = True) -> dict[str, Any]:
     """Measures a world, writes heldout.npz, pictures, card.md and gap.json into its folder, and returns gap.json."""
     measuring = Measuring(config, quiet)
     figures = measuring.policies()  # first: what is wrong with an agent shows at once
@@ -111,7 +107,7 @@ def gap(config: GapConfig, command: str = "gensim gap", quiet: bool = True) -> d
     figures |= {"calibration": calibration(measuring.held, config.seed)}
     figures |= {"actions": effects(measuring.world, measuring.segments, seed=config.seed)}
     figures |= {"trust": measuring.trust()}
-    found: dict[str, Any] = {**measuring.circumstances(command), "figures": figures, "limits": []}
+    found: dict[str, Any] = {**measuring.about(), "figures": figures, "limits": []}
     measures, alive = measures_of(measuring.world), ""
     if measures is not None:
         figures["alive"] = measures.measure(measuring.world, measuring.segments, told, config.simulated, config.seed)
@@ -299,34 +295,20 @@ class Measuring:
 
     # ---------------------------------------------------------------- where and when
 
-    def circumstances(self, command: str) -> dict[str, Any]:
+    def about(self) -> dict[str, Any]:
         """What was measured, from what it was made, by which command, and where."""
         spec, net = self.world.spec, self.world.config
         keys = ("env_id", "size", "skip", "fps", "real_frames", "fit_steps", "fit_seconds")
         about = {key: spec.get(key) for key in keys} | {"hash": self.world.hash}
         about |= {"groups": net.groups, "classes": net.classes}
         about["megabytes"] = round((self.config.world / "world.safetensors").stat().st_size / 1e6, 1)
-        machine = {"system": platform.system(), "processor": platform.machine(), "cores": os.cpu_count()}
         return {
             "world": about,
             "meter": self.data.meter(),
             "policies": sorted({str(header.meta.get("policy", "unknown")) for header in self.data.episodes}),
             "seeds": {"all": self.config.seed},
-            "command": command,
-            "versions": versions(),
-            "machine": machine | {"capability": torch.backends.cpu.get_cpu_capability()},
+            **circumstances("gensim"),
         }
-
-
-def versions() -> dict[str, str]:
-    """Versions of what took part, as far as it is there."""
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found | {"python": platform.python_version()}
 
 
 def difference(dreamed: Sequence[float], real: Sequence[float], seed: int = 0, draws: int = 2000) -> dict[str, Any]:
