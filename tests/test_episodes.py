@@ -293,14 +293,24 @@ def test_windows_begin_anywhere_and_often_at_the_start(tmp_path: Path) -> None:
     data = dataset(tmp_path, [40, 3])
     sampler = Sampler(data, 8, 4000, 0, holdout=0)
     episode, start = sampler._draw(0)
-    assert set(start[episode == 0]) == set(range(34)) and set(start[episode == 1]) == {0}
+    assert set(start[episode == 0]) == set(range(41)) and set(start[episode == 1]) == set(range(4))
     assert (start[episode == 0] == 0).mean() > 0.15
-    seen = np.zeros(41)
+    seen = np.zeros(48)
     for begin in start[episode == 0]:
         seen[begin : begin + 8] += 1
+    seen = seen[:41]
     middle = np.median(seen[10:30])
     assert seen[0] > middle and seen.min() > 0.8 * middle
     assert 0.8 * middle < (episode == 1).sum() < 1.8 * middle, "frames count alike, whatever their episode's length"
+
+
+def test_an_end_comes_at_every_place_of_a_window_alike(tmp_path: Path) -> None:
+    """Else a world that counts its steps foretells ends by the count, and none of its dreams outlives a window."""
+    episode, start = Sampler(dataset(tmp_path, [40, 25]), 8, 40_000, 0, holdout=0)._draw(0)
+    last = np.array([40, 25])[episode]
+    place = (last - start)[(start > 0) & (last - start < 8)]
+    counts = np.bincount(place, minlength=8)
+    assert ((counts - counts.mean()) ** 2 / counts.mean()).sum() < 24.3, counts  # chi-square of 7 degrees, 0.1 %
 
 
 def test_held_out_episodes_stay_so_and_are_never_drawn(tmp_path: Path) -> None:

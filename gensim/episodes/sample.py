@@ -28,7 +28,7 @@ class Batch:
         rew: float32 (b, t), 0 at an episode's first frame.
         term: bool (b, t), the step that led to frame i ended the episode.
         first: bool (b, t), frame i is an episode's first.
-        valid: bool (b, t), false after the end of an episode shorter than t frames.
+        valid: bool (b, t), false after the end of the episode.
         tally: float32 (b, t, 2), the sum of rewards and the steps of the episode before the step that led to frame i.
         episode: int64 (b,), the index in `Sampler.episodes` that each window was cut from.
         start: int64 (b,), the index in its episode of each window's frame 0.
@@ -48,9 +48,10 @@ class Batch:
 class Sampler:
     """Draws windows from a data set held in memory as PNG; step after step, or any step at once.
 
-    Windows are drawn uniformly from all that touch an episode and then moved to lie inside it, so that the
-    frames at both its ends come up no less than those in its middle. Besides, at least 15 % of the windows
-    begin with an episode's first frame.
+    Windows are drawn uniformly from all that touch an episode. One that would begin before it begins with it, one that
+    would end after it is cut short there: so an episode's end comes up at every place of a window alike. Were windows
+    moved back to lie inside, it would come at their last place alone, and who learns from them would take the number
+    of steps seen for the cause. Besides, at least 15 % of the windows begin with an episode's first frame.
 
     Arguments:
         dataset: the episodes; unreadable ones are skipped with a warning each.
@@ -130,8 +131,7 @@ class Sampler:
         episode = np.searchsorted(self._ends, ticket, side="right")
         frames = self._lengths[episode]
         begin = ticket - self._ends[episode] + frames  # its window begins at 1 - length .. frames - 1
-        start = np.clip(begin, 0, np.maximum(frames - self.length, 0))
-        return episode, np.where(rng.random(self.rows) < START_SHARE, 0, start)
+        return episode, np.where(rng.random(self.rows) < START_SHARE, 0, np.maximum(begin, 0))
 
     def _read(self, path: object) -> Episode:
         episode = read_episode(path)  # type: ignore[arg-type]
