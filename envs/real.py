@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -86,7 +87,8 @@ def make_real(env_id: str, size: int = 64, skip: int | None = None, kwargs: Mapp
         skip: simulator frames a step; None takes the imitating world's, or 1.
         kwargs: arguments of the simulator, over those of the imitating world.
     """
-    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
+    if sys.platform.startswith("linux") and not {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys():
+        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame's simulators draw without a screen, too
     if size < 1 or (skip is not None and skip < 1):
         raise ValueError(f"size and skip are at least 1, not {size} and {skip}")
     world = spec_of(env_id)
@@ -97,6 +99,11 @@ def make_real(env_id: str, size: int = 64, skip: int | None = None, kwargs: Mapp
         env, look = make(**arguments)
     except ModuleNotFoundError as absent:
         raise ValueError(_lacking(env_id, absent)) from absent
+    except gym.error.Error as fault:
+        raise ValueError(f"no simulator {env_id}: {fault}") from fault
+    if env.spec is not None and env.spec.id != env_id.rpartition(":")[2]:
+        env.close()
+        raise ValueError(f"{env_id} is {env.spec.id} today and may be another tomorrow: give that id")
     to_real = world.to_real if world and world.to_real else to_simulator(env.action_space)
     action = world.action if world else ActionSpec.of(env.action_space)
     spec = {"env_id": env_id, "env_kwargs": arguments, "size": size, "skip": skip}

@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     keep_memory()
     try:
         status = import_module(type(options).__module__).run(options)
-    except (ValueError, FileNotFoundError) as fault:
+    except (ValueError, OSError) as fault:
         print(f"gensim {verb}: {fault}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

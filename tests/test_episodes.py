@@ -15,7 +15,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from simulators import CHOOSING, COUNTING
 
-from gensim.commands.importing import Import, run
 from gensim.core.video import VideoWriter
 from gensim.envs.real import make_real
 from gensim.episodes.actions import ActionSpec
@@ -379,7 +378,7 @@ def test_minari_takes_and_gives_back_every_bit(tmp_path: Path, monkeypatch: pyte
     write_episode(tmp_path / "a", made(2, 5, discrete, end="trunc"), "0002")
     to_minari(Dataset(tmp_path / "a"), "test/noise-v0")
     source = str(tmp_path / "minari" / "test" / "noise-v0") if discrete else "test/noise-v0"
-    meter = run(Import(source, tmp_path / "b", size=8, skip=2, json=True))
+    meter = import_logs(ImportConfig(source, tmp_path / "b", size=8, skip=2), json=True)
     back = Dataset(tmp_path / "b")
     assert meter["real_frames"] == 32 and back.spec["action"] == data.spec["action"]
     assert back.spec["env_id"] == "test/noise-v0" and len(back.episodes) == 3

@@ -219,3 +219,9 @@ def test_heads_that_are_not_told_the_tally_do_not_go_by_it(data, tmp_path, tally
         begun, late = head.tally(torch.tensor([[0.0, 0.0], [9.0, 30.0]]))
         assert torch.equal(begun, late) == (tally is False)
     assert World.load(fit(config, quiet=True).folder).spec["fit_steps"] == 1
+
+
+@pytest.mark.parametrize("bad", [{"steps": 0}, {"minutes": -5.0}, {"warmup": 0}, {"batch": 0}, {"decoded": 0}])
+def test_a_fit_that_cannot_be_is_refused(data, tmp_path, bad):
+    with pytest.raises(ValueError, match=f"{next(iter(bad))}={next(iter(bad.values()))}"):
+        FitConfig(data, tmp_path, **bad)

@@ -290,6 +290,33 @@ def test_without_a_simulator_the_dream_stays(lasting: Worlds) -> None:
     assert session.tick(np.int64(1))
 
 
+def test_a_switch_that_cannot_be_changes_nothing(lasting: Worlds) -> None:
+    def none() -> RealEnv:
+        raise ValueError("the simulator is not to be had")
+
+    session = Session(dream_of(lasting("counting")), none)
+    (moment,) = drive(session, deeds(session, 1))
+    session.origin = None
+    session.command(Command.SWAP)
+    assert "not to be had" in session.note and session.now is moment and len(session.deeds) == len(session.past) == 1
+    session.command(Command.RESET)
+    assert not session.note and not session.deeds and session.now.side is Side.DREAM
+
+
+def test_a_simulator_whose_recording_is_refused_is_closed(counting: Path, lasting: Worlds, tmp_path: Path) -> None:
+    session_of(lasting("choosing"), side=Side.REAL, keeper=Keeper(tmp_path)).close()
+    closed, dream = [], dream_of(counting)
+
+    def make() -> RealEnv:
+        env = simulator_of(dream)
+        env.close = lambda: closed.append(env)  # type: ignore[method-assign]
+        return env
+
+    session = Session(dream, make, keeper=Keeper(tmp_path))
+    session.command(Command.SWAP)
+    assert "choose another folder" in session.note and len(closed) == 1 and session.now.side is Side.DREAM
+
+
 def test_temperature_holds_from_here_on(counting: Path) -> None:
     session = session_of(counting)
     drive(session, deeds(session, 2))
@@ -415,6 +442,39 @@ def test_an_end_that_was_undone_is_written_again(counting: Path, tmp_path: Path)
     session.close()
     (path,) = tmp_path.glob("ep-*.npz")
     assert read_episode(path).act[-1].tolist() == [1, 1] and session.keeper.paths == [path]
+
+
+@pytest.mark.parametrize("then", [Command.NEXT, Command.QUIT])
+def test_a_drive_that_was_undone_whole_leaves_no_episode(counting: Path, tmp_path: Path, then: Command) -> None:
+    session = session_of(counting, length=6, side=Side.REAL, keeper=Keeper(tmp_path))
+    drive(session, deeds(session, 3))
+    assert session.over and len(list(tmp_path.glob("ep-*"))) == 1
+    for _ in range(3):
+        session.undo()
+    session.command(then)
+    session.close()
+    assert not list(tmp_path.glob("ep-*")) and not session.keeper.paths
+    assert Dataset(tmp_path).meter() == {"real_frames": 6, "episodes": 0, "others": {"play": 6}}
+
+
+def test_a_replay_that_breaks_off_leaves_the_drive_as_it_was(counting: Path, tmp_path: Path) -> None:
+    session = session_of(counting, side=Side.REAL, keeper=Keeper(tmp_path))
+    acts = deeds(session, 6)
+    drive(session, acts)
+    session.undo()
+    env, steps = session.simulated.env, iter(range(3))
+
+    def step(act: Any) -> Any:
+        if next(steps, None) is None:
+            raise KeyboardInterrupt
+        return type(env).step(env, act)
+
+    env.step = step  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        session.step(acts[5])
+    session.close()
+    (path,) = session.keeper.paths
+    assert np.array_equal(read_episode(path).act, np.stack(acts[:5]))
 
 
 def test_a_seed_may_be_driven_twice(counting: Path, tmp_path: Path) -> None:

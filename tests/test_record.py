@@ -184,12 +184,12 @@ def test_a_recording_that_cannot_be_is_refused(tmp_path: Path, bad: dict[str, An
 
 @pytest.mark.parametrize("env_id", [COUNTING, CHOOSING])
 def test_the_verb_records_any_simulator(tmp_path: Path, env_id: str, capsys: pytest.CaptureFixture[str]) -> None:
-    options = Record(env_id, frames=20, out=tmp_path, size=12, processes=1, env_kwargs={"length": "6"}, json=True)
+    options = Record(env_id, frames=20, out=tmp_path, size=48, processes=1, env_kwargs={"length": "6"}, json=True)
     result = run(options)
     assert json.loads(capsys.readouterr().out) == result and result["real_frames"] >= 20
     data = Dataset(tmp_path)
     assert data.spec["env_kwargs"] == {"length": 6} and data.spec["fps"] == 20
-    assert read_episode(data.paths()[0]).frame(0).shape == (12, 12, 3)
+    assert read_episode(data.paths()[0]).frame(0).shape == (48, 48, 3)
     assert data.action == (ActionSpec("discrete", 4) if env_id == CHOOSING else ActionSpec("box", 2))
     with pytest.raises(FileNotFoundError, match="no agent"):
         run(Record(env_id, out=tmp_path, policy="agent", agent=tmp_path))
@@ -199,10 +199,10 @@ def test_the_verb_records_any_simulator(tmp_path: Path, env_id: str, capsys: pyt
 def test_an_agent_in_a_folder_acts(tmp_path: Path, policy: Any) -> None:
     from gensim.agents import Agent, AgentConfig
 
-    Agent.new(AgentConfig("frames", (36, 36, 3), ActionSpec("box", 2))).save(tmp_path / "agent")
+    Agent.new(AgentConfig("frames", (48, 48, 3), ActionSpec("box", 2))).save(tmp_path / "agent")
     folders = [tmp_path / "a", tmp_path / "b"]
     for folder in folders:
-        options = Record(COUNTING, 20, folder, policy, tmp_path / "agent", 36, processes=1, json=True)
+        options = Record(COUNTING, 20, folder, policy, tmp_path / "agent", 48, processes=1, json=True)
         run(options)
     first, second = (recorded(folder)[0] for folder in folders)
     assert np.array_equal(first.act, second.act) and first.meta["policy"] == policy
@@ -294,6 +294,21 @@ def test_a_simulator_without_a_picture_is_refused() -> None:
     for bad in ({"size": 0}, {"skip": 0}):
         with pytest.raises(ValueError, match="at least 1"):
             make_real(COUNTING, **bad)
+
+
+def test_a_simulator_that_is_not_there_is_told_in_one_line() -> None:
+    for env_id in ("CarRacing-v99", "NoSuchThing-v0"):
+        with pytest.raises(ValueError, match=f"no simulator {env_id}"):
+            make_real(env_id)
+    with pytest.warns(UserWarning), pytest.raises(ValueError, match="give that id"):
+        make_real("MountainCar", kwargs={"render_mode": "rgb_array"})
+
+
+@pytest.mark.parametrize("size", [0, 16, 50])
+def test_verbs_record_no_frames_that_no_world_takes(tmp_path: Path, size: int) -> None:
+    with pytest.raises(ValueError, match=f"size={size}: give a multiple of 16 from 32 up"):
+        run(Record(COUNTING, frames=20, out=tmp_path, size=size, processes=1))
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_simulator_is_a_gymnasium_environment() -> None:

@@ -58,6 +58,8 @@ def play(session: Session, screen: Screen, fps: float, ticks: int | None = None)
     while not session.closing and beat != ticks:
         for wish in screen.read(pads):
             _obey(session, screen, wish)
+        if session.closing:
+            break
         act = pads.read(1.0 / fps)
         if pads.rewinding:
             session.command(Command.UNDO)
@@ -74,4 +76,7 @@ def _obey(session: Session, screen: Screen, wish: Command) -> None:
         screen.helping = not screen.helping
     if wish is Command.SHOT:
         screen.draw(session.view())  # or it may be of a moment ago
-        session.note = f"wrote {screen.save()}"
+        try:
+            session.note = f"wrote {screen.save()}"
+        except OSError as fault:
+            session.note = f"no picture: {fault}"

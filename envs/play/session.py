@@ -113,8 +113,11 @@ class Session:
     def begin(self, seed: int, side: Side | None = None) -> None:
         """Opens the episode of a seed on a side; what a person drove before is kept."""
         self._check(seed)
+        root = side or self.now.side
+        if root is not Side.DREAM:
+            _ = self.simulated  # where there is none, all stays as it is
         self.leave()
-        self.root = side or self.now.side
+        self.root = root
         now = Moment(self.root, self.now.temperature)
         self.seed, self.origin, self.deeds, self.rest = seed, seed, list[Deed](), 0
         self.past.clear()
@@ -141,19 +144,25 @@ class Session:
 
     def close(self) -> None:
         """Keeps what is under way, brings the meter up to date and closes the simulator."""
-        self.leave()
-        if self._simulated is not None:
-            if self.keeper is not None:
+        try:
+            self.leave()
+            if self._simulated is not None and self.keeper is not None:
                 self.keeper.close(self._simulated.taken)
-            self._simulated.env.close()
+        finally:
+            if self._simulated is not None:
+                self._simulated.env.close()
 
     @property
     def simulated(self) -> Simulated:
         """The simulator, made when it is first asked for; ValueError where there is none."""
         if self._simulated is None:
             env = self._simulate()
-            if self.keeper is not None:
-                self.keeper.open(env.spec_dict)
+            try:
+                if self.keeper is not None:
+                    self.keeper.open(env.spec_dict)
+            except BaseException:
+                env.close()
+                raise
             self._simulated = Simulated(env)
         return self._simulated
 
@@ -201,10 +210,10 @@ class Session:
         self.deeds.pop()
         self.paused, self.rest = True, 0
         if self._simulated is not None and self._simulated.tape is not None:
+            self._simulated.cut(self.now.seen.step if self.now.filtered is not None else 0)
             if self.now.filtered is None:
+                self.leave()
                 self._simulated.tape = None
-            else:
-                self._simulated.cut(self.now.seen.step)
         if self.hand is not None:
             self.hand.restore(self.now.memory)
 
@@ -310,7 +319,8 @@ class Session:
     def _check(self, seed: int) -> None:
         limit = SEED_LIMIT if self.keeper is not None else 2**32
         if not 0 <= seed < limit:
-            raise ValueError(f"seed {seed} is not in 0..{limit - 1}: what is recorded keeps clear of the scores' seeds")
+            why = ": what is recorded keeps clear of the scores' seeds" if self.keeper is not None else ""
+            raise ValueError(f"seed {seed} is not in 0..{limit - 1}{why}")
 
     def _rest(self) -> None:
         """An agent's next episode follows an end by itself; a person asks for it."""

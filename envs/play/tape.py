@@ -130,9 +130,11 @@ class Keeper:
         self.spec = spec
 
     def keep(self, tape: Tape) -> None:
-        """Writes an episode, again when it has changed; one that no person drove is left alone."""
-        if self.spec is None or not tape.humans or not tape.changed:
+        """Writes an episode, again when it has changed; one that no person drove is left alone, and goes if it was."""
+        if self.spec is None or not tape.changed:
             return
+        if not tape.humans:
+            return self._forget(tape)
         tape.name = tape.name or self._free(f"{ROUND:02d}-{tape.seed:06d}")
         who = {"policy": "human", "human_steps": tape.humans, **self.about}
         episode = tape.episode({**self.spec, "round": ROUND, **who, "versions": versions()})
@@ -146,6 +148,13 @@ class Keeper:
             Dataset(self.folder).charge(PURPOSE, lost)
         elif self.spec is not None:
             Dataset(self.folder).write_meter()
+
+    def _forget(self, tape: Tape) -> None:
+        """Removes the file of an episode of which a person has undone all that they drove."""
+        if tape.name is not None:
+            (self.folder / f"ep-{tape.name}.npz").unlink(missing_ok=True)
+            self.kept.pop(tape.name, None)
+            tape.name = None
 
     def _free(self, name: str) -> str:
         """The name, or the first of NAME-2, NAME-3, ... that is not taken: a seed may be driven more than once."""

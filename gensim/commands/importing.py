@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from gensim.core.frames import check_side
 from gensim.episodes.logs import ImportConfig, import_logs
 
 
@@ -34,6 +35,7 @@ class Import:
 
 def run(options: Import) -> dict[str, Any]:
     """Imports and prints the data set's meter; returns it."""
+    check_side(options.size)
     config = ImportConfig(options.source, options.out, options.size, options.skip, options.fps, options.env_id)
     meter = import_logs(config, options.json)
     result = {"out": str(options.out), **meter}

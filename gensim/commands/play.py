@@ -44,9 +44,9 @@ def run(options: Play) -> int:
 
     if options.fps is not None and not 0 < options.fps <= 1000:
         raise ValueError(f"fps {options.fps}: give more than 0 and at most 1000")
-    dream, hand, keeper = _dream(options), None, _keeper(options)
-    if options.agent is not None:
-        hand = _hand(options.agent, dream)
+    dream = _dream(options)
+    hand = None if options.agent is None else _hand(options.agent, dream)
+    keeper = _keeper(options)
     with Screen(f"gensim play {options.world}", options.height) as screen:
         session = Session(dream, lambda: _simulator(dream), hand, keeper, Side(options.side), options.seed)
         try:
@@ -89,14 +89,12 @@ def _keeper(options: Play) -> Any:
 
 def _simulator(dream: Any) -> Any:
     """The simulator that the world was made from; ValueError where there is none here."""
-    from gymnasium.error import Error
-
     from gensim.envs.real import make_real
 
     spec = dream.world.spec
     try:
         env = make_real(spec["env_id"], int(spec["size"]), int(spec["skip"]), spec.get("env_kwargs", {}))
-    except (Error, ImportError, KeyError) as error:
+    except (ValueError, ImportError, KeyError) as error:
         raise ValueError(f"the simulator {spec.get('env_id')} is not to be had: {error}") from error
     if env.spec_dict["action"] != spec["action"]:
         raise ValueError(f"{spec['env_id']} takes actions {env.spec_dict['action']}, the world takes {spec['action']}")

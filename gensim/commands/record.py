@@ -12,6 +12,7 @@ import tyro
 
 from gensim.commands.values import values
 from gensim.core.files import sha256
+from gensim.core.frames import check_side
 from gensim.episodes.record import Maker, RecordConfig, record
 
 
@@ -52,6 +53,7 @@ def run(options: Record) -> dict[str, Any]:
     from gensim.agents.filter import driver
     from gensim.envs.real import make_real
 
+    check_side(options.size)
     kwargs = values(options.env_kwargs)
     env = functools.partial(make_real, options.env_id, options.size, options.skip, kwargs)
     config = RecordConfig(

@@ -10,6 +10,12 @@ if TYPE_CHECKING:
     import torch
 
 
+def check_side(size: int) -> None:
+    """ValueError unless a world can be fitted to frames of this side."""
+    if size % 16 or size < 32:
+        raise ValueError(f"size={size}: give a multiple of 16 from 32 up, such as 64")
+
+
 def resize(frames: np.ndarray, size: int) -> np.ndarray:
     """Square frames by averaging areas: uint8 (..., h, w, 3) to uint8 (..., size, size, 3)."""
     _check(frames)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from gensim.core.frames import check_side
+
 
 @dataclass(frozen=True)
 class NetConfig:
@@ -30,8 +32,7 @@ class NetConfig:
     """Share of the uniform law in every categorical, so that no log-probability is infinite."""
 
     def __post_init__(self) -> None:
-        if self.size % 16 or self.size < 32:
-            raise ValueError(f"size={self.size}: give a multiple of 16 from 32 up, such as 64")
+        check_side(self.size)
         if len(self.widths) != 4:
             raise ValueError(f"widths={self.widths}: give four numbers of channels, one a halving")
 
@@ -91,8 +92,12 @@ class FitConfig:
     """Accelerators to use, where there are any."""
 
     def __post_init__(self) -> None:
-        if self.settle < 1:
-            raise ValueError(f"settle={self.settle}: give at least one step")
+        counts = ("batch", "length", "decoded", "warmup", "settle", "hidden", "devices")
+        wrong = [f"{name}={getattr(self, name)}" for name in counts if getattr(self, name) < 1]
+        if wrong:
+            raise ValueError(f"{', '.join(wrong)}: give at least 1")
+        if (self.steps is not None and self.steps < 1) or (self.minutes is not None and self.minutes <= 0):
+            raise ValueError(f"steps={self.steps}, minutes={self.minutes}: give positive numbers, or none")
         if self.emphasis is not None:
             top, bottom, left, right, factor = self.emphasis
             if not (0 <= top < bottom <= 1 and 0 <= left < right <= 1 and factor > 0):
