@@ -45,6 +45,7 @@ class Lessons(VecEnvWrapper):
         super().__init__(venv)
         self.config, self.spread = config, RunningMeanStd(shape=())
         self.returns = np.zeros(self.num_envs)
+        self.usual = float(np.sum(1 / np.arange(1, config.repeat + 1)))  # mean -log of the least of uniform trusts
 
     def reset(self) -> Any:
         """Opens every row."""
@@ -56,7 +57,7 @@ class Lessons(VecEnvWrapper):
         obs, rew, done, infos = self.venv.step_wait()
         if self.config.pessimism:
             trust = np.array([info["trust"] for info in infos])
-            rew = rew - self.config.pessimism * (-np.log(trust) - 1)  # trust is uniform, so its -log has mean 1
+            rew = rew - self.config.pessimism * (-np.log(trust) - self.usual)
         if self.config.reward_scale is None:
             self.returns = self.returns * self.config.gamma + rew
             self.spread.update(self.returns)

@@ -28,6 +28,8 @@ from gensim.world.fit import CHECKPOINT, fit
 
 REPORT = "loop.json"
 CLOCK = "loop.seconds.json"
+MADE = "loop.made.json"
+CHOICE = "choice of the best round"  # what the finalists' frames are charged to
 SEEDS = 100_000  # reset seeds of one run of the loop; no two stages share one
 ROUND = 1_000  # of these, the seeds of one stage of recording
 
@@ -39,7 +41,8 @@ class LoopConfig:
     out: Path
     """Folder of the data set, of every round's world and agent, and of the report; a killed loop goes on from here."""
     real_frames: int = 400_000
-    """Simulator frames in all, skipped ones included: recorded, or played to choose the best agent."""
+    """Simulator frames in all, skipped ones included: recorded, or played to choose the best agent. Recording may pass
+    it by the episodes under way, one a process. Frames that a kill lost are taken again, alike, and count once."""
     rounds: int = 8
     """Rounds after the first, which knows only chance."""
     first: int = 40_000
@@ -73,6 +76,11 @@ class LoopConfig:
             raise ValueError(
                 f"alone={self.alone}, first={self.first}, fit_steps={self.fit_steps}, learn_steps={self.learn_steps}: "
                 "give 0 < alone < 1, and at least 1 of the others"
+            )
+        if not 0 <= self.choose <= ROUND or min(self.finalists, self.longest, self.processes) < 1:
+            raise ValueError(
+                f"choose={self.choose}, finalists={self.finalists}, longest={self.longest}, "
+                f"processes={self.processes}: give 0 to {ROUND:,} episodes, and at least 1 of the others"
             )
         if self.round_frames < 1:
             raise ValueError(
@@ -132,7 +140,7 @@ class Loop:
         for index in range(self.config.rounds + 1):
             self._round(index)
         self._last()
-        return self.report()
+        return self.report(done=True)
 
     # ---------------------------------------------------------------- stages
 
@@ -153,7 +161,10 @@ class Loop:
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:
         """Adds the block's seconds to the stage's; those of a block that is killed are lost."""
-        began, path = time.monotonic(), self.config.out / CLOCK
+        began, path, here = time.monotonic(), self.config.out / CLOCK, circumstances()
+        made = self._made()
+        if here not in made:
+            write_json(self.config.out / MADE, {"made_by": [*made, here]})
         yield
         spent = read_json(path) if path.exists() else {}
         write_json(path, spent | {stage: round(spent.get(stage, 0.0) + time.monotonic() - began, 1)})
@@ -170,6 +181,7 @@ class Loop:
 
     def _take(self, name: int, frames: int, policy: str, agent: Path | None, steps: int | None) -> None:
         self.say(f"round {name // 2}: record ({policy}) up to {frames:,} frames")
+        self._afford(name, frames)
         about = {} if agent is None else {"agent": sha256(agent / "policy.safetensors")}
         recording = RecordConfig(
             out=self.data,
@@ -177,11 +189,22 @@ class Loop:
             policy=policy,
             agent=agent,
             seed=self.config.seed * SEEDS + name * ROUND,
+            seeds=ROUND,
             round=name,
             processes=self.config.processes,
             max_episode_steps=steps,
         )
         record(recording, Maker(self.make, driver, about), self.quiet)
+
+    def _afford(self, name: int, frames: int) -> None:
+        """ValueError if all that a stage may record is there already, from rounds that were meant to be fewer."""
+        headers = Dataset(self.data).episodes if (self.data / "data.json").exists() else ()
+        there = sum(header.real_frames for header in headers)
+        if there >= frames and not any(header.meta["round"] == name for header in headers):
+            raise ValueError(
+                f"{there:,} frames are recorded, and {self.config.real_frames:,} in {self.config.rounds} rounds leave "
+                f"{frames:,} up to here: give more real frames, or fewer rounds"
+            )
 
     def _fit(self, index: int, world: Path) -> None:
         """Goes on with the last round's fit, its moments and averages included, on the data of now."""
@@ -207,8 +230,15 @@ class Loop:
         rows = [row for row in self._rows() if row["returns"]]
         last = {"round": self.config.rounds}
         finalists = [*sorted(rows, key=lambda row: -row["mean"])[: self.config.finalists - 1], last]
-        for index in dict.fromkeys(row["round"] for row in finalists):
-            path = self.folder(index, "chosen.json")
+        paths = {row["round"]: self.folder(row["round"], "chosen.json") for row in finalists}
+        due = self.config.choose * self.config.longest * sum(not path.exists() for path in paths.values())
+        left = self.config.real_frames - self._meter()["real_frames"]
+        if due > left + self.config.processes * self.config.longest:
+            raise ValueError(
+                f"choosing may take {due:,} frames, and {left:,} of {self.config.real_frames:,} are left: "
+                "give more real frames, or choose on fewer episodes"
+            )
+        for index, path in paths.items():
             if not path.exists():
                 self.say(f"round {index}: plays for being the best")
                 with self._timed("choose"):
@@ -221,15 +251,16 @@ class Loop:
 
     # ---------------------------------------------------------------- report
 
-    def report(self) -> dict[str, Any]:
+    def report(self, done: bool = False) -> dict[str, Any]:
         """What every round cost and brought, written as JSON, as a table and as a plot."""
         rows = self._rows()
         kept = [row for row in rows if row.get("chosen")]
         best = max(kept, key=lambda row: row["chosen"]["mean"]) if kept else (rows[-1] if rows else None)
-        told: dict[str, Any] = {"env_id": self.env_id, "config": self.config.identity(), "rounds": rows}
+        told: dict[str, Any] = {"env_id": self.env_id, "config": self._identity(), "rounds": rows}
         told |= {"best": best and best["round"], "meter": self._meter()}
         told["seconds"] = read_json(clock) if (clock := self.config.out / CLOCK).exists() else {}
-        write_json(self.config.out / REPORT, told | circumstances("gensim"))
+        told |= {"made_by": self._made(), "done": done}
+        write_json(self.config.out / REPORT, told)
         from gensim.agents.loop_report import write_plot, write_table
 
         write_table(self.config.out / "loop.md", told)
@@ -260,23 +291,34 @@ class Loop:
             return {}
         data = Dataset(self.data)
         spent = sum(read_json(path)["real_frames"] for path in self.config.out.glob("round-*/chosen.json"))
-        charged = data.meter()["others"].get("checkpoint selection", 0)
-        data.charge("checkpoint selection", max(0, spent - charged))
+        data.charge(CHOICE, max(0, spent - data.meter()["others"].get(CHOICE, 0)))
         return data.meter()
+
+    def _made(self) -> list[dict[str, Any]]:
+        """Commands, versions and machines that had a part in this loop."""
+        path = self.config.out / MADE
+        return read_json(path)["made_by"] if path.exists() else []
 
     def _claim(self) -> None:
         """ValueError if the folder holds another loop."""
         path = self.config.out / "loop.config.json"
-        mine = {"env_id": self.env_id, **self.config.identity()}
+        mine = {"env_id": self.env_id, **self._identity()}
         if path.exists():
             its = read_json(path)
-            differ = sorted(key for key in {*mine, *its} if mine.get(key) != its.get(key))
+            differ = sorted(key for key in its if mine.get(key) != its[key])
             if differ:
                 what = ", ".join(f"{key}={its.get(key)} (now {mine.get(key)})" for key in differ)
                 raise ValueError(
                     f"{self.config.out} holds a loop with {what}: give the same to go on, or another --out"
                 )
         write_json(path, mine)
+
+    def _identity(self) -> dict[str, Any]:
+        """Settings of the loop, of its fits and of its lessons."""
+        fitting, learning = json.loads(self.fitting.identity()), json.loads(self.learning.identity(""))
+        kept = {f"fit {key}": value for key, value in fitting.items() if key != "seed"}
+        kept |= {f"learn {key}": value for key, value in learning.items() if key not in ("seed", "world")}
+        return self.config.identity() | kept
 
     @staticmethod
     def _names(index: int) -> tuple[int, int]:

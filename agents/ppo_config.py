@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
+from gensim.core.files import sha256
+
 STEPS = 1_500_000
 _FREE = ("steps", "minutes", "threads", "save_every", "init")  # may change when a run goes on
 
@@ -68,7 +70,8 @@ class PPOConfig:
     lost_is_worthless: bool = False
     """Whether nothing counts after a cut for lost trust; otherwise the value of what was to come does."""
     pessimism: float = 0.0
-    """Reward taken off a step for each nat by which -log(trust) exceeds 1, its mean on real data; 0 takes nothing."""
+    """Reward taken off a decision for each nat of -log(trust) above its mean on real data, and given for each below;
+    0 does neither."""
     save_every: float = 60.0
     """Seconds between checkpoints."""
     seed: int = 0
@@ -83,7 +86,7 @@ class PPOConfig:
                 f"rows * n_steps = {self.rows * self.n_steps} decisions must be a multiple of "
                 f"batch = {self.batch} >= 2, and all sizes at least 1"
             )
-        if (self.steps or 1) < 1 or (self.minutes or 1) <= 0:
+        if (self.steps is not None and self.steps < 1) or (self.minutes is not None and self.minutes <= 0):
             raise ValueError(f"steps={self.steps}, minutes={self.minutes}: give positive numbers")
 
     def share(self, steps: int, seconds: float) -> float:
@@ -96,4 +99,5 @@ class PPOConfig:
     def identity(self, world: str) -> str:
         """What must be equal for a run to go on, as JSON."""
         kept = {key: value for key, value in asdict(self).items() if key not in _FREE}
-        return json.dumps({**kept, "world": world}, sort_keys=True)
+        init = None if self.init is None else sha256(self.init / "policy.safetensors")
+        return json.dumps({**kept, "world": world, "init_weights": init}, sort_keys=True)

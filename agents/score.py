@@ -75,6 +75,10 @@ class ScoreResult:
     """Steps of each episode, of the world's length."""
     real_frames: int = 0
     """Simulator frames that were taken, skipped ones included."""
+    env_kwargs: dict[str, Any] = field(default_factory=dict)
+    """Arguments of the simulator, or of the dream."""
+    world_hash: str | None = None
+    """SHA-256 of the weights of the world that was dreamed in."""
     seconds: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
@@ -184,6 +188,8 @@ def _result(trial: Trial, played: list[Played], seconds: float) -> ScoreResult:
         seeds=[one.seed for one in played],
         lengths=[one.length for one in played],
         real_frames=sum(one.real_frames for one in played),
+        env_kwargs=json.loads(trial.env_kwargs),
+        world_hash=sha256(world_folder(trial.env) / "world.safetensors") if _is_dream(trial.env) else None,
         seconds=round(seconds, 3),
     )
 

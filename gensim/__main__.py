@@ -10,6 +10,7 @@ from typing import Annotated, Any, Union
 
 import tyro
 
+from gensim.core.circumstances import tell
 from gensim.core.memory import keep_memory
 
 VERBS = {
@@ -34,6 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     style = (tyro.conf.FlagCreatePairsOff,)
     options = tyro.cli(_verbs(verb), prog="gensim", description=__doc__, args=argv, config=style)
     keep_memory()
+    tell(["gensim", *argv])
     try:
         status = import_module(type(options).__module__).run(options)
     except (ValueError, OSError) as fault:

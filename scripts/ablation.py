@@ -18,9 +18,12 @@ import numpy as np
 
 from gensim.agents.ppo import learn
 from gensim.agents.ppo_config import PPOConfig
+from gensim.agents.reference import world_folder
 from gensim.agents.score import score, student_t95
-from gensim.core.circumstances import circumstances
+from gensim.core.circumstances import circumstances, tell
 from gensim.core.files import atomic_path, read_json, write_json
+from gensim.envs.spec import spec_of
+from gensim.episodes.record import SEED_LIMIT
 from gensim.world import World
 
 BARE: dict[str, Any] = {"temperature": 1.0, "dropout": False, "trust_floor": 0.0, "pessimism": 0.0}
@@ -41,6 +44,13 @@ VARIANTS: dict[str, dict[str, Any]] = {
 def main() -> None:
     """Learns, plays and writes what is missing."""
     options = _options()
+    if options.first + options.episodes > SEED_LIMIT or options.episodes < 2:
+        raise ValueError(f"tracks from {options.first:,}: give at least 2, with seeds below {SEED_LIMIT:,}")
+    options.world = world_folder(options.world)
+    world = World.load(options.world)
+    known = spec_of(world.spec["env_id"])
+    options.hash, options.real_frames = world.hash, world.spec["real_frames"]
+    options.horizon = known.max_steps if known else 1000
     rows = []
     for name, settings in VARIANTS.items():
         for seed in range(options.seeds):
@@ -50,52 +60,81 @@ def main() -> None:
 
 def _measure(options: argparse.Namespace, name: str, settings: dict[str, Any], seed: int) -> dict[str, Any]:
     folder = options.work / f"{name.replace(' ', '-').replace(',', '')}-{seed}"
+    config = PPOConfig(**{**BARE, **settings}, steps=options.steps, init=options.agent, seed=seed)
     path = folder / "score.json"
+    asked = {
+        "lesson": config.identity(options.hash),
+        "steps": options.steps,
+        "env": options.env,
+        "seeds": [options.first, options.first + options.episodes - 1],
+    }
     if not path.exists():
         print(f"{name}, seed {seed}", flush=True)
-        config = PPOConfig(**{**BARE, **settings}, steps=options.steps, init=options.agent, seed=seed)
         learn(options.world, folder, config, quiet=not sys.stderr.isatty())
         real = score(folder, options.env, options.episodes, options.first)
-        length = max(real.lengths)
-        kwargs = {"horizon": length, "trust_floor": 0.0, "temperature": 1.0}
+        kwargs = {"horizon": options.horizon, "trust_floor": 0.0, "temperature": 1.0}
         dream = score(folder, options.world, options.episodes, options.first, env_kwargs=kwargs)
-        write_json(path, {"real": real.returns, "dream": dream.returns, "real_frames": real.real_frames})
-    return {"variant": name, "seed": seed, "settings": settings, **read_json(path)}
+        found = {"real": real.returns, "dream": dream.returns, "real_frames": real.real_frames}
+        write_json(path, {"asked": asked, **found})
+    found = read_json(path)
+    if found.pop("asked") != asked:
+        raise ValueError(f"{path} is of another world, lesson or tracks: delete {folder}, or give another --work")
+    return {"variant": name, "seed": seed, "settings": settings, **found}
 
 
 def _write(options: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
-    table = [_row(name, [row for row in rows if row["variant"] == name]) for name in dict.fromkeys(_names(rows))]
-    world = World.load(options.world)
+    bare = _tracks([row for row in rows if row["variant"] == next(iter(VARIANTS))])
+    table = [_row(name, [row for row in rows if row["variant"] == name], bare) for name in dict.fromkeys(_names(rows))]
     told = {
-        **circumstances("scripts/ablation"),
-        "world": world.hash,
-        "real_frames": world.spec["real_frames"],
+        **circumstances(),
+        "world": options.hash,
+        "real_frames": options.real_frames,
         "steps": options.steps,
         "episodes": options.episodes,
         "first_seed": options.first,
+        "horizon": options.horizon,
         "table": table,
         "rows": rows,
     }
     write_json(options.out, told)
-    lines = ["| lesson | real return (95 %) | dreamed return | real episodes |", "|---|---|---|---|"]
+    lines = [
+        "| lesson | real return (95 % over tracks) | gain over no defence, same tracks | dreamed return | lessons |",
+        "|---|---|---|---|---|",
+    ]
     for row in table:
-        low, high = row["ci95"]
-        lines.append(
-            f"| {row['variant']} | {row['real']:.0f} ({low:.0f} to {high:.0f}) | {row['dream']:.0f} | {row['n']} |"
-        )
+        figures = [(row[key], *row[f"{key}_ci95"]) for key in ("real", "more")]
+        real, more = (f"{mean:.0f} ({low:.0f} to {high:.0f})" for mean, low, high in figures)
+        lines.append(f"| {row['variant']} | {real} | {more} | {row['dream']:.0f} | {len(row['lessons'])} |")
     with atomic_path(options.out.with_suffix(".md")) as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
     print(json.dumps(table[-1]), flush=True)
 
 
-def _row(name: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """The mean over all seeds' episodes; the interval is of episodes, the seeds' own means stand beside it."""
-    real, dream = ([x for row in rows for x in row[side]] for side in ("real", "dream"))
-    half = student_t95(len(real)) * float(np.std(real, ddof=1)) / len(real) ** 0.5
-    mean = float(np.mean(real))
-    seeds = [float(np.mean(row["real"])) for row in rows]
-    ends = [mean - half, mean + half]
-    return {"variant": name, "real": mean, "ci95": ends, "dream": float(np.mean(dream)), "n": len(real), "seeds": seeds}
+def _row(name: str, rows: list[dict[str, Any]], bare: np.ndarray) -> dict[str, Any]:
+    """Means over lessons and tracks; the intervals are over tracks, the lessons' own means stand beside them."""
+    tracks, dream = _tracks(rows), float(np.mean([row["dream"] for row in rows]))
+    real, more = _mean(tracks), _mean(tracks - bare)
+    return {
+        "variant": name,
+        "real": real[0],
+        "real_ci95": real[1:],
+        "more": more[0],
+        "more_ci95": more[1:],
+        "dream": dream,
+        "lessons": [float(np.mean(row["real"])) for row in rows],
+    }
+
+
+def _tracks(rows: list[dict[str, Any]]) -> np.ndarray:
+    """The return on each track (n,), averaged over lessons."""
+    return np.mean([row["real"] for row in rows], 0)
+
+
+def _mean(values: np.ndarray) -> list[float]:
+    """The mean of values (n,), and its 95 % interval."""
+    half = student_t95(len(values)) * float(np.std(values, ddof=1)) / len(values) ** 0.5
+    mean = float(np.mean(values))
+    return [mean, mean - half, mean + half]
 
 
 def _names(rows: list[dict[str, Any]]) -> list[str]:
@@ -117,4 +156,5 @@ def _options() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
+    tell(["scripts/ablation", *sys.argv[1:]])
     main()

@@ -29,7 +29,7 @@ import gymnasium as gym
 import numpy as np
 import tyro
 
-from gensim.core.circumstances import circumstances, cores
+from gensim.core.circumstances import circumstances, cores, tell
 from gensim.core.files import write_json
 from gensim.envs.registry import folder_of
 
@@ -318,7 +318,7 @@ def report(bench: Bench, rounds: list[dict[str, Any]]) -> dict[str, Any]:
         "computed_in": kind,
         "world": load_world(bench.folder).hash,
         "seed": bench.seed,
-        **circumstances("scripts/bench"),
+        **circumstances(),
     }
 
 
@@ -388,4 +388,5 @@ def table(figures: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
+    tell(["scripts/bench", *sys.argv[1:]])
     main(tyro.cli(Bench, description=__doc__))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import statistics
+import sys
 import tempfile
 import time
 import warnings
@@ -21,7 +22,7 @@ from typing import Any
 import numpy as np
 import tyro
 
-from gensim.core.circumstances import circumstances
+from gensim.core.circumstances import circumstances, tell
 from gensim.core.files import write_json
 from gensim.episodes.logs import to_minari
 from gensim.episodes.sample import Sampler
@@ -141,9 +142,10 @@ def report(bench: Bench, rates: dict[str, float], sizes: dict[str, float], frame
         "bytes_per_frame": {name: round(size, 1) for name, size in sizes.items()},
         "frames": frames,
         "seed": bench.seed,
-        **circumstances("scripts/bench_minari.py"),
+        **circumstances(),
     }
 
 
 if __name__ == "__main__":
+    tell(["scripts/bench_minari.py", *sys.argv[1:]])
     main(tyro.cli(Bench))

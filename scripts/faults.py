@@ -469,9 +469,10 @@ def mutations(n: int, seed: int, small: bool) -> dict[str, Any]:
 
 def report(given: argparse.Namespace) -> int:
     """Kills, mutates, and writes what was found."""
-    from gensim.core.circumstances import circumstances
+    from gensim.core.circumstances import circumstances, tell
     from gensim.core.files import write_json
 
+    tell(["scripts/faults", *sys.argv[1:]])
     began = time.perf_counter()
     mutated = mutations(given.mutants, given.seed, given.small) if given.mutants else {"violations": []}
     with tempfile.TemporaryDirectory() as folder:
@@ -482,7 +483,7 @@ def report(given: argparse.Namespace) -> int:
         "violations": [*tally.violations, *mutated["violations"]],
         "seed": given.seed,
         "seconds": round(time.perf_counter() - began, 1),
-        **circumstances("scripts/faults"),
+        **circumstances(),
     }
     write_json(given.out, result)
     print(json.dumps(result, indent=2))

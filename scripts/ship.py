@@ -19,7 +19,7 @@ from gensim.world import World
 def main() -> None:
     """Writes both folders from the round that the loop found best, or from the one that is named."""
     options = _options()
-    index = read_json(options.loop / "loop.json")["best"] if options.round is None else options.round
+    index = _best(options.loop) if options.round is None else options.round
     folder = options.loop / f"round-{index:02d}"
     world, agent = World.load(folder / "world"), Agent.load(folder / "agent")
     envs, agents = Path("envs") / options.name, Path("agents") / options.name
@@ -29,6 +29,14 @@ def main() -> None:
     agent.config = replace(agent.config, world=refer(shipped, agents), learning=learning)
     agent.save(agents)
     print(f"round {index}: world {shipped.hash[:12]} in {envs}, its agent in {agents}")
+
+
+def _best(loop: Path) -> int:
+    """The round that a finished loop found best; ValueError for one that is not finished."""
+    told = read_json(loop / "loop.json")
+    if not told.get("done", True):
+        raise ValueError(f"{loop} is not finished: run `gensim loop` again, or give --round")
+    return told["best"]
 
 
 def _options() -> argparse.Namespace:

@@ -417,7 +417,14 @@ def test_pessimism_takes_off_what_distrust_says(tiny_world: Callable[..., Path])
         acts = np.zeros((16, 2), np.float32)
         (_, rew, _, infos), (_, less, _, _) = bold.step(acts), timid.step(acts)
         trust = np.array([info["trust"] for info in infos])
-        assert np.allclose(rew - less, -0.5 * (np.log(trust) + 1), atol=1e-4)  # 0 on average where trust is uniform
+        assert np.allclose(rew - less, -0.5 * (np.log(trust) + bold.usual), atol=1e-4)
+
+
+@pytest.mark.parametrize("repeat", [1, 2, 4])
+def test_pessimism_takes_nothing_on_average_where_trust_is_uniform(tiny_world: Worlds, repeat: int) -> None:
+    config = replace(QUICK, repeat=repeat)
+    least = np.random.default_rng(0).uniform(size=(40_000, repeat)).min(1)  # of the steps that a decision is held for
+    assert Lessons(make_rows(tiny_world("box"), config), config).usual == pytest.approx(-np.log(least).mean(), abs=0.03)
 
 
 def test_rewards_are_scaled_for_learning_only(tiny_world: Worlds) -> None:

@@ -23,6 +23,7 @@ from gensim.episodes.sample import is_heldout
 from gensim.gap import GapConfig
 from gensim.gap import gap as gap_of
 from gensim.world import NetConfig, World
+from gensim.world.card import amount, amounts, summary
 from gensim.world.heldout import Heldout
 from gensim.world.quality import (
     CONTEXT,
@@ -341,6 +342,15 @@ def test_a_replay_that_comes_elsewhere_is_refused(heldout: Heldout) -> None:
 
 
 # ------------------------------------------------------------------ the whole card
+
+
+def test_returns_are_told_by_three_digits() -> None:
+    assert amounts(892.6, -7.25) == ["893", "-7"] and amounts(0.0) == ["0"] and amounts(-0.004, 30.0) == ["0.0", "30.0"]
+    assert amount({"mean": 0.52, "ci95": [0.031, 1.012]}) == "0.52 (0.03 to 1.01)"
+    assert amount({"mean": -0.00123, "ci95": None}) == "-0.00123"
+    quality = {"horizons": [5], "psnr": {"dream": {"value": [20.0]}, "repeated": {"value": [19.0]}}}
+    figures = {"quality": quality, "returns": {"dream": {"mean": 0.91}, "real": {"mean": 0.52}}}
+    assert "return 0.910 dreamed, 0.520 real" in summary({"figures": figures, "world": {"fps": 10}})
 
 
 def test_a_card_of_what_is_alive(world: World, data: Dataset) -> None:

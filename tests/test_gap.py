@@ -22,6 +22,7 @@ from gensim.envs.real import make_real
 from gensim.episodes import Dataset, Episode, read_episode, write_episode
 from gensim.episodes.actions import ActionSpec
 from gensim.episodes.sample import is_heldout
+from gensim.gap import words
 from gensim.gap.actions import _apart, effects, opposites
 from gensim.gap.alarm import ALL, LEVELS, Alarm, Evidence, Known, auc, evidence, judged, rarity, share, verdict
 from gensim.gap.calibration import calibration, reward, sums, termination
@@ -32,7 +33,7 @@ from gensim.gap.policies import LEAST, Blind, Driven, Player, folders_of, roster
 from gensim.gap.ranking import Measured, better_half, pearson, ranking, ranks, spearman
 from gensim.gap.readings import Readings, read
 from gensim.gap.rollouts import REREAD, Dreams, Real, Theatre, dream
-from gensim.gap.uniformity import APART, distance, thinned, uniformity
+from gensim.gap.uniformity import distance, shuffled, uniformity
 from gensim.world import NetConfig, World
 from gensim.world.furnish import calibrate, follow
 from gensim.world.heldout import Heldout
@@ -106,6 +107,12 @@ def tapes(data: Dataset) -> list[Episode]:
     return [read_episode(header.path) for header in data.episodes]
 
 
+def begun(tape: Episode, steps: int) -> Episode:
+    """The first steps of an episode."""
+    parts = {name: getattr(tape, name)[:steps] for name in ("act", "rew", "term", "trunc")}
+    return replace(tape, **parts, offsets=tape.offsets[: steps + 2], png=tape.png[: tape.offsets[steps + 1]])
+
+
 def player(agent: Path, **changes: Any) -> Player:
     """An agent as it is."""
     return Player("a", "agent", str(agent), sha256(agent / "policy.safetensors"), **changes)
@@ -177,6 +184,10 @@ def test_the_list_of_policies(made: Callable[[str], Made], tmp_path: Path) -> No
     assert len(folders_of([tmp_path])) == 10 and folders_of([agent]) == [agent]
     assert replace(many[-1], agent="elsewhere").digest() == many[-1].digest() != many[-1].digest(1)
     assert roster(world, world.folder, None) == few[:2]
+    mixed = roster(world, world.folder, agent, [tmp_path], [tmp_path / "bad"])  # exploiters lie among the rounds
+    assert [one.name for one in mixed if one.kind == "exploiter"] == ["bad/agent-0"] and len(mixed) == len(many)
+    assert {one.family for one in few} == {"chance", few[2].weights}
+    assert len({one.family for one in many}) == 2 + 8 + 1
     with pytest.raises(FileNotFoundError, match="holds none"):
         folders_of([data.folder])
 
@@ -209,7 +220,9 @@ def test_real_episodes_are_those_that_are_scored(made: Callable[[str], Made], tm
     assert (played.returns, played.lengths, played.real_frames) == (scored.returns, scored.lengths, scored.real_frames)
 
 
-def test_what_was_played_is_remembered(made: Callable[[str], Made], tmp_path: Path) -> None:
+def test_what_was_played_is_remembered(
+    made: Callable[[str], Made], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     world, *_ = made("box")
     theatre, chance = Theatre(world, tmp_path, 1, 10), Player("chance", "chance")
     first, told = theatre.real(chance, range(2)), theatre.dream(chance, range(3))
@@ -221,6 +234,8 @@ def test_what_was_played_is_remembered(made: Callable[[str], Made], tmp_path: Pa
     assert all(np.array_equal(getattr(told, k), v, equal_nan=v.dtype.kind == "f") for k, v in vars(again).items())
     still = theatre.real(Player("constant", "constant"), range(2))
     assert still.returns != first.returns and len([*tmp_path.iterdir()]) == 4
+    monkeypatch.setattr("gensim.gap.rollouts.version", lambda name: f"another {name}")
+    assert Theatre(world, tmp_path, 1, 10).real(chance, range(2)) == first and len([*tmp_path.iterdir()]) == 5
 
 
 # ------------------------------------------------------------------ what a world says
@@ -244,9 +259,7 @@ def test_readings_follow_the_episodes(made: Callable[[str], Made], readings: Rea
         assert (mine.rew == episode.rew).all() and (mine.term == episode.term).all()
     unusual = np.stack([score for _, score in follow(world, episodes)[1:]], 1)  # (episodes, steps)
     assert np.allclose(along.unusual.reshape(STEPS, 3).T, unusual, atol=1e-4)
-    short = replace(episodes[0], **{k: getattr(episodes[0], k)[:7] for k in ("act", "rew", "term", "trunc")})
-    short = replace(short, offsets=short.offsets[:9], png=short.png[: short.offsets[8]])
-    uneven = read(world, [short, *episodes[1:]], every=8, ahead=6)
+    uneven = read(world, [begun(episodes[0], 7), *episodes[1:]], every=8, ahead=6)
     assert np.bincount(uneven.where(uneven.start < 0).episode).tolist() == [7, STEPS, STEPS]
     with pytest.raises(ValueError, match="no episode"):
         read(world, [])
@@ -290,57 +303,66 @@ def test_a_whole_calibration_is_json(readings: Readings) -> None:
 
 def test_the_distance_from_uniform() -> None:
     even = (np.arange(50) + 0.5) / 50
-    assert distance(even) == (pytest.approx(0.01), pytest.approx(1))
-    assert distance(even**2)[0] == pytest.approx(0.25, abs=0.02) and distance(even**2)[1] < 0.01
-    rng = np.random.default_rng(0)
-    p = np.array([distance(rng.random(30))[1] for _ in range(1000)])
-    assert 0.03 < (p < 0.05).mean() < 0.075 and 0.4 < (p < 0.5).mean() < 0.6
+    assert distance(even) == pytest.approx(0.01) and distance(np.zeros(3)) == 1
+    assert distance(even**2) == pytest.approx(0.25, abs=0.02)
 
 
-def test_thinned_values_lie_apart(readings: Readings) -> None:
-    n = 3 * APART
-    long = Readings(*(np.resize(getattr(readings, f), 2 * n) for f in vars(readings)))
-    long = replace(long, episode=np.repeat([0, 1], n), time=np.tile(np.arange(n), 2))
-    few = thinned(long)
-    assert few.episode.tolist() == [0] * 3 + [1] * 3 and (few.time // APART).tolist() == [0, 1, 2] * 2
-    assert (thinned(long, 1).time != few.time).any()
+def walks(episodes: int, steps: int, seed: int) -> np.ndarray:
+    """Values (episodes, steps) of one law, each episode's hanging together."""
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(episodes, 1)) + 0.3 * rng.normal(size=(episodes, steps))
+
+
+def test_shuffled_episodes_tell_only_what_is_so() -> None:
+    owner, steps = np.repeat(np.arange(14), 20), 20
+    p = np.array([shuffled(walks(14, steps, seed).ravel(), owner, owner >= 8, seed) for seed in range(200)])
+    assert (p < 0.05).mean() <= 0.1 and 0.35 < (p < 0.5).mean() < 0.65
+    other = np.array([shuffled((walks(14, steps, s).ravel() + 4 * (owner >= 8)), owner, owner >= 8) for s in range(9)])
+    assert (other < 0.01).all()
+    two = shuffled(np.array([0.0, 1.0]), np.array([4, -9]), np.array([True, False]))
+    assert two == 1  # of two episodes nothing can be told
+
+
+def said(trust: np.ndarray, unusual: np.ndarray, age: np.ndarray) -> Readings:
+    """Readings of episodes (n, t) of which only this is known."""
+    n, t = trust.shape
+    blank, time = np.zeros(n * t, np.float32), np.tile(np.arange(t), n) + 1
+    flat = [np.asarray(values, np.float32).ravel() for values in (trust, unusual)]
+    start = np.where(age.ravel() > 0, 0, -1)
+    owner = np.repeat(np.arange(n), t)
+    return Readings(owner, start, time, age.ravel(), *[blank] * 3, blank > 0, *flat, blank, blank)
 
 
 def test_trust_is_uniform_where_it_should_be() -> None:
     """On episodes like those it was calibrated on; and not on others."""
-    rng, n = np.random.default_rng(0), 40 * 240
-    unusual, age = rng.normal(size=n).astype(np.float32), np.tile(np.arange(240) % 65, 40)
-    trust = Trust.calibrate(unusual, age)
+    rng, shape = np.random.default_rng(0), (40, 240)
+    age = np.tile(np.arange(240) % 65, (40, 1))
+    unusual = rng.normal(size=shape).astype(np.float32)
+    trust = Trust.calibrate(unusual.ravel(), age.ravel())
 
-    def on(fresh: np.ndarray) -> dict[str, Any]:
-        blank = np.zeros(n, np.float32)
-        time, start = np.tile(np.arange(240), 40) + 1, np.where(age > 0, 0, -1)
-        ranked = trust.rank(fresh.astype(np.float32), age)
-        return uniformity(
-            Readings(
-                np.repeat(np.arange(40), 240),
-                start,
-                time,
-                age,
-                *[blank] * 2,
-                blank,
-                blank > 0,
-                ranked,
-                fresh,
-                blank,
-                blank,
-            )
-        )
+    def on(fresh: np.ndarray) -> Readings:
+        return said(trust.rank(fresh.ravel().astype(np.float32), age.ravel()).reshape(shape), fresh, age)
 
-    fair, odd = on(rng.normal(size=n)), on(rng.normal(0.5, 1, n))
+    known = on(unusual)
+    fair, odd = (uniformity(on(rng.normal(mean, 1, shape)), known) for mean in (0, 0.5))
     assert [one["from"] for one in fair["horizons"]] == [0, 1, 2, 4, 8, 16, 32, 64]
-    assert sum(one["p"] < 0.05 for one in fair["horizons"]) <= 2
+    assert fair["known"] == 40 and sum(one["p"] < 0.05 for one in fair["horizons"]) <= 2
     assert all(one["mean"]["low"] - 0.03 < 0.5 < one["mean"]["high"] + 0.03 for one in fair["horizons"])
-    assert (
-        all(one["p"] < 0.01 for one in odd["horizons"] if one["values"] > 100)
-        and odd["horizons"][-2]["mean"]["value"] < 0.4
-    )
+    assert all(one["p"] < 0.01 for one in odd["horizons"]) and odd["horizons"][-2]["mean"]["value"] < 0.4
     assert odd["horizons"][-2]["below_5"]["value"] > 0.08
+    own = uniformity(known)
+    assert own["known"] == 0 and [one["p"] for one in own["horizons"]] == [None] * 8
+    late = uniformity(replace(known, age=known.age + 96))
+    assert [(one["from"], one["to"]) for one in late["horizons"]] == [(64, 127), (128, 160)]
+
+
+def test_trust_in_words() -> None:
+    values = np.random.default_rng(0).random((6, 40))
+    read = said(values, values, np.tile(np.arange(121, 161), (6, 1)))
+    own = words._trust({"trust": uniformity(read) | {"on": "held-out episodes"}})
+    assert "| p |" not in own and "no p-value" in own and "\n| 128 to 160 |" in own and "Later steps than 160" in own
+    new = words._trust({"trust": uniformity(read, read) | {"on": "new episodes"}})
+    assert "| p |" in new and "6 episodes that trust was calibrated on" in new
 
 
 # ------------------------------------------------------------------ features and actions
@@ -373,6 +395,23 @@ def test_apart_is_judged_against_equal_actions() -> None:
     assert other["different"]["value"][0] > 5 * other["same"]["value"][0]
     same = _apart(np.ones((4, 2, 1, 3)), np.ones((4, 2, 1, 3)), np.arange(4), 0)
     assert same["differ"]["value"] == [0.5] and same["different"]["value"] == [0.0]
+
+
+@pytest.mark.parametrize("samples", [2, 3, 4])
+@pytest.mark.parametrize("law", ["normal", "two modes", "rare"])
+def test_no_effect_differs_in_one_half(law: str, samples: int) -> None:
+    rng, n = np.random.default_rng(0), 20_000
+    shape = (2, n, samples, 1, 3 if law == "normal" else 1)
+    noise, chosen = rng.normal(size=shape), rng.random(shape)
+    a, b = noise if law == "normal" else 10.0 * (chosen < (0.5 if law == "two modes" else 0.1)) + 0.1 * noise
+    value = _apart(a, b, np.arange(n) % 2, 0)["differ"]["value"][0]
+    assert value == pytest.approx(0.5, abs=4 * 0.5 / np.sqrt(n))
+
+
+def test_effects_need_two_samples(made: Callable[[str], Made]) -> None:
+    world, data, _ = made("box")
+    with pytest.raises(ValueError, match="samples=1: give at least 2"):
+        effects(world, Heldout.gather(data.episodes, 3, 12), samples=1)
 
 
 @pytest.mark.parametrize("kind", ["box", "discrete"])
@@ -430,6 +469,15 @@ def dreams(rew: float = 1.0, trust: float = 0.5, drift: float = 0.1, steps: int 
     return Dreams(parts[0], parts[1], parts[2], parts[2], parts[3], np.full(n, steps), np.zeros(n, bool))
 
 
+def cut(told: Dreams, steps: int) -> Dreams:
+    """The same dreams, all of which end after some steps."""
+    parts = {name: getattr(told, name).copy() for name in ("rew", "trust", "unusual", "log_p", "drift")}
+    for part in parts.values():
+        part[:, steps:] = np.nan
+    parts["drift"][:, :steps] = np.where(np.arange(1, steps + 1) % REREAD == 0, parts["drift"][:, :steps], np.nan)
+    return replace(told, **parts, length=np.full(len(told.length), steps), term=np.ones(len(told.length), bool))
+
+
 @pytest.fixture(scope="module")
 def known(readings: Readings) -> Known:
     """Held-out dreams with trust 0.5 and drift 0.1; recorded rewards about 1 a step."""
@@ -448,14 +496,35 @@ def test_evidence_points_the_right_way(known: Known) -> None:
     assert odd["rewards of 16 steps"] == pytest.approx(np.log10(LEVELS + 1)) == odd["rewards of 64 steps"]
     assert odd["trust"] == pytest.approx(0.46, abs=0.01) and odd["second opinion"] == pytest.approx(160, rel=0.02)
     assert "second opinion" not in evidence(dreams(), known)
-    brief = evidence(dreams(steps=5), known)
-    assert "rewards of 16 steps" not in brief or np.isfinite(brief["rewards of 16 steps"])
+    brief = evidence(cut(dreams(), 5), known)
+    assert {"rewards of 16 steps", "drift"}.isdisjoint(brief) and np.isfinite([*brief.values()]).all()
+
+
+def test_a_second_opinion_is_of_the_same_dreams(known: Known) -> None:
+    """What other worlds say of the first keys is held against these alone, lucky as they may be."""
+    here = dreams(n=4)
+    here.rew[:2] += 1.0
+    few = [replace(here, **{k: v[:2] for k, v in vars(here).items()})]
+    assert evidence(here, known, few, few[0])["second opinion"] == 0
+    less = replace(few[0], rew=few[0].rew - np.float32(0.5))
+    assert evidence(here, known, [*few, less])["second opinion"] == pytest.approx(40)
+    for wrong in ({"others": [dreams(n=5)]}, {"masked": dreams(n=5)}, {"masked": dreams(steps=40)}):
+        with pytest.raises(ValueError, match="first of the same keys, and as long"):
+            evidence(here, known, **wrong)
+
+
+def test_only_whole_episodes_have_returns(readings: Readings) -> None:
+    rewards = [np.full(n, 1.0, np.float32) for n in (100, 100, 40, 30)]
+    returns = lambda whole: {*Known.of(readings, rewards, whole).returns.tolist()}  # noqa: E731
+    assert returns([True, False, True, False]) == {100.0, 40.0}
+    assert returns(None) == returns([False] * 4) == {100.0, 40.0, 30.0}
+    assert (Known.of(readings, rewards, [True, False] * 2).sums == Known.of(readings, rewards).sums).all()
 
 
 def test_rarity_is_a_p_value() -> None:
     table = np.sort(np.random.default_rng(0).normal(size=999))
     p = rarity(np.random.default_rng(1).normal(size=2000), table)
-    assert distance(p)[0] < 0.08 and rarity(np.array([9.0]), table)[0] == 0.001
+    assert distance(p) < 0.08 and rarity(np.array([9.0]), table)[0] == 0.001
     assert rarity(np.full(1, 5.0), np.full(9, 5.0))[0] == 1  # as good as every recorded one: not rare
 
 
@@ -494,18 +563,88 @@ def test_the_tables_of_an_alarm_come_back(known: Known) -> None:
 
 
 def test_an_alarm_is_judged() -> None:
-    given, wrong = sample(30, 0) + sample(20, 8, 1), [False] * 30 + [True] * 20
-    found = judged(given, wrong)
-    assert (found["honest"], found["exploiting"]) == (30, 20)
+    given, wrong, each = sample(30, 0) + sample(20, 8, 1), [False] * 30 + [True] * 20, [str(i) for i in range(50)]
+    found = judged(given, wrong, each)
+    assert (found["honest"], found["exploiting"], found["families"], found["lacking"]) == (30, 20, 30, [])
     tells, noise = found["candidates"]["tells"], found["candidates"]["noise"]
     assert tells["auc"]["value"] == tells["hits"]["value"] == 1 and tells["hits"]["of"] == 20
     assert noise["auc"]["low"] < 0.5 < noise["auc"]["high"] and noise["hits"]["value"] < 0.5
     assert 1 <= tells["false_alarms"]["count"] <= 5  # left out, the most suspicious honest ones do ring
-    assert found["candidates"][ALL]["auc"]["value"] > 0.85
-    nobody = judged(given[:30], wrong[:30])["candidates"]["tells"]
+    assert found["candidates"][ALL]["auc"]["value"] > 0.85 and tells["right"]["value"] is None
+    nobody = judged(given[:30], wrong[:30], each)["candidates"]["tells"]
     assert nobody["auc"]["value"] is nobody["hits"]["value"] is None and nobody["false_alarms"]["of"] == 30
-    assert judged(given[:2], wrong[:2])["candidates"] == {}
+    assert judged(given[:2], wrong[:2], each)["candidates"] == judged([], [], [])["candidates"] == {}
     json.dumps(found, allow_nan=False)
+
+
+def test_a_family_has_no_say_in_its_own_verdict() -> None:
+    """Ten alike honest policies ring together; left out one by one, their kin would vouch for nine of them."""
+    given, families = sample(20, 0) + sample(10, 9, 1), [f"{i // 5}" for i in range(20)] + ["odd"] * 10
+    found = judged(given, [False] * 30, families)
+    tells = found["candidates"]["tells"]["false_alarms"]
+    assert found["families"] == 5 and (tells["count"], tells["of"]) == (10, 30)
+    alone = judged(given, [False] * 30, [str(i) for i in range(30)])["candidates"]["tells"]["false_alarms"]
+    assert alone["count"] <= 4
+    one = judged(given, [False] * 30, ["kin"] * 30)
+    assert one["candidates"]["tells"]["false_alarms"] == share(0, 0) and one["families"] == 1 and one["alarm"]["names"]
+
+
+def test_an_alarm_is_right_about_those_made_to_exploit() -> None:
+    """Three exploit and are found, two are harmless and one of these rings; one that was not made to rings, too."""
+    given = sample(30, 0) + sample(3, 9, 1) + [{"tells": 0.0, "noise": 0.0}, {"tells": 9.0, "noise": 0.0}]
+    wrong = [False] * 30 + [True] * 3 + [False] * 2
+    found = judged(given, wrong, [str(i) for i in range(35)], [False] * 30 + [True] * 5)["candidates"]["tells"]
+    assert found["right"] == share(4, 5) and found["hits"] == share(3, 3)
+
+
+def test_what_some_policy_lacks_is_not_judged() -> None:
+    given = sample(30, 0) + sample(20, 8, 1)
+    for i in (4, 44):
+        del given[i]["noise"]
+    found = judged(given, [False] * 30 + [True] * 20, [str(i) for i in range(50)])
+    assert {*found["candidates"]} == {"tells", ALL} and found["lacking"] == ["noise"]
+    assert found["candidates"]["tells"]["hits"]["value"] == 1
+
+
+@pytest.fixture(scope="module")
+def alarmed(known: Known) -> dict[str, Any]:
+    """A gap whose alarm was set on twenty honest policies' dreams of 80 steps."""
+    rng = np.random.default_rng(0)
+    honest = [evidence(dreams(rew=a, trust=b, drift=c), known) for a, b, c in rng.normal((1, 0.5, 0.1), 0.02, (20, 3))]
+    told = judged(honest, [False] * 20, [str(i) for i in range(20)])
+    rows = [{"name": "p", "exploits": False, **one} for one in honest]
+    alarm = {**told, "known": known.to_dict(), "evidence": rows, "second": 0, "horizon": 80}
+    return {"figures": {"alarm": json.loads(json.dumps(alarm))}}
+
+
+def test_a_verdict_on_dreams_that_die_early(alarmed: dict[str, Any]) -> None:
+    whole = verdict(alarmed, dreams())
+    fair, odd = verdict(alarmed, cut(dreams(), 5)), verdict(alarmed, cut(dreams(trust=0.01), 5))
+    assert whole.keys() - fair.keys() == {"rewards of 16 steps", "rewards of 64 steps", "drift"}
+    assert not whole[ALL] and not fair[ALL] and odd[ALL] and odd["trust"]
+
+
+def test_a_verdict_on_other_dreams(alarmed: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="dreams of 40 steps, not 80, 1 other worlds, not 0"):
+        verdict(alarmed, dreams(steps=40), [dreams(steps=40)])
+    told = alarmed["figures"]["alarm"]
+    old = {key: value for key, value in told.items() if key not in ("second", "horizon")}
+    assert verdict({"figures": {"alarm": old}}, dreams(), [dreams()]) == verdict(alarmed, dreams())
+    names = [*told["alarm"]["names"], "masks"]
+    masked = {**told, "alarm": {**told["alarm"], "names": names}}
+    with pytest.raises(ValueError, match="none under dropout masks"):
+        verdict({"figures": {"alarm": masked}}, dreams())
+
+
+@pytest.mark.parametrize("families", [["a"] * 10, [*"aaaaabbbbb"]])
+def test_an_alarm_in_words(families: list[str]) -> None:
+    """Of one family false alarms are no figure, and the card says so."""
+    given = sample(8, 0) + sample(2, 9, 1)
+    told = judged(given, [False] * 8 + [True] * 2, families, [False] * 8 + [True] * 2)
+    about = {"scale": 0.5, "made": 2, "made_and_exploit": 2, "second": 0}
+    text = words._alarm({"alarm": about | told}) + words.headline({"figures": {"alarm": told}})
+    assert ("| by construction |" in text) == (len({*families}) == 1) and "right about 2 policies" in text
+    assert "the scale, 0.500," in text and "nan" not in text
 
 
 def test_shares_and_areas() -> None:
@@ -581,6 +720,8 @@ def test_the_verb(made: Callable[[str], Made], tmp_path: Path, capsys: pytest.Ca
     assert "second opinion" in figures["alarm"]["evidence"][0]
     text = (folder / "card.md").read_text()
     assert "nan" not in text and "None" not in text and str(tmp_path) not in text.split("## Where")[0]
+    assert "by the same 2 real returns of each" in text and f"last {STEPS} steps at most" in text
+    assert figures["alarm"]["horizon"] == STEPS and figures["alarm"]["families"] <= 3
     assert (
         text.index("| what |")
         < text.index("## Frame against frame")
@@ -612,8 +753,10 @@ def test_trust_on_new_data(made: Callable[[str], Made], tmp_path: Path) -> None:
     config = GapConfig(world.folder, data.folder, **QUICK)
     found = Measuring(config).trust()
     assert found["on"].startswith("held-out") and found["horizons"][0]["from"] == 0
+    assert all(one["p"] is None for one in found["horizons"])
     new = Measuring(replace(config, new_data=data.folder)).trust()
     assert new["on"] == "new episodes" and new["episodes"] == 8 and new["policies"] == ["random"]
+    assert new["known"] == found["episodes"] and all(0 < one["p"] <= 1 for one in new["horizons"])
     other = make_data(tmp_path, "discrete", 1)
     with pytest.raises(ValueError, match="differ in env_id, action"):
         Measuring(replace(config, new_data=other.folder)).trust()
@@ -628,15 +771,70 @@ def test_settings_that_cannot_be(made: Callable[[str], Made], tmp_path: Path) ->
         GapConfig(world.folder, data.folder, episodes=1)
     with pytest.raises(ValueError, match="seed 9 was recorded"):
         Measuring(GapConfig(world.folder, data.folder, agent, seed=8)).policies()
-    scored = {"env": COUNTING, "weights": "0", "mean": 1.0, "ci95": None, "returns": [1.0], "seeds": [0]}
-    write_json(tmp_path / "score.json", scored)
-    config = GapConfig(
-        world.folder, data.folder, agent, scores=(tmp_path / "score.json",), work=tmp_path / "w", **QUICK
-    )
-    got = dream(world, player(agent), range(2), 5)
-    mine = Measured(player(agent), Real([1.0, 2.0], [3, 3], [0, 1], 6), got)
-    with pytest.raises(ValueError, match="another agent"):
-        Measuring(config)._returns(mine)
-    write_json(tmp_path / "score.json", scored | {"weights": sha256(agent / "policy.safetensors"), "mean": 12.5})
-    assert Measuring(config)._returns(mine)["real"]["mean"] == 12.5
-    assert asdict(config)["agent"] == agent
+    with pytest.raises(ValueError, match="give an agent or policies"):
+        GapConfig(world.folder, data.folder, exploiters=(agent,))
+    assert asdict(GapConfig(world.folder, data.folder, agent))["agent"] == agent
+
+
+def test_seeds_that_were_learned_from(made: Callable[[str], Made], tmp_path: Path) -> None:
+    world, data, agent = made("box")
+    assert world.folder is not None
+    first = replace(tapes(data)[0], meta={**tapes(data)[0].meta, "seed": 0})
+    other = Dataset.create(tmp_path / "data", spec_of("box"))
+    write_episode(other.folder, first, "000")
+    with pytest.raises(ValueError, match="seed 0 was recorded"):
+        Measuring(GapConfig(world.folder, other.folder, agent, seed=0))._seeds()
+    make_agent(world, tmp_path / "loop" / "round-03" / "agent", 4)
+    write_json(tmp_path / "loop" / "round-03" / "chosen.json", {"returns": [1.0], "seeds": [71, 72]})
+    config = GapConfig(world.folder, data.folder, agent, (tmp_path / "loop",), seed=72)
+    with pytest.raises(ValueError, match="seed 72 chose among agents"):
+        Measuring(config)._seeds()
+    assert Measuring(replace(config, seed=73))._seeds() == range(73, 83)
+
+
+def test_scores_are_of_the_same(made: Callable[[str], Made], tmp_path: Path) -> None:
+    """Of this agent and its habit, in the simulator, or in this world as it is dreamed here."""
+    world, data, agent = made("box")
+    assert world.folder is not None
+    path = tmp_path / "score.json"
+    config = GapConfig(world.folder, data.folder, agent, scores=(path,), work=tmp_path / "w", **QUICK)
+    mine = Measured(player(agent), Real([1.0, 2.0], [3, 3], [0, 1], 6), dream(world, player(agent), range(2), 5))
+    real = {"env": COUNTING, "weights": mine.player.weights, "deterministic": False, "mean": 12.5, "ci95": None}
+    real |= {"returns": [12.5], "seeds": [0]}
+    how = {"horizon": STEPS, "trust_floor": 0.0}
+    dreamed = real | {"env": str(world.folder), "world_hash": world.hash, "env_kwargs": how}
+
+    def given(one: dict[str, Any]) -> dict[str, Any]:
+        write_json(path, one)
+        return Measuring(config)._returns(mine)
+
+    assert given(real)["real"]["mean"] == given(dreamed)["dream"]["mean"] == 12.5
+    assert given(dreamed | {"env_kwargs": {**how, "temperature": 1.0}})["real"]["mean"] == 1.5
+    wrong = {"weights": real | {"weights": "0"}, "deterministic": real | {"deterministic": True}}
+    wrong |= {"returns": {k: v for k, v in real.items() if k != "returns"}, "world_hash": real | {"env": "Other-v0"}}
+    wrong |= {"horizon": dreamed | {"env_kwargs": {"trust_floor": 0.0}}}
+    wrong |= {"trust_floor": dreamed | {"env_kwargs": {"horizon": STEPS}}}
+    wrong |= {"temperature": dreamed | {"env_kwargs": {**how, "temperature": 0.5}}}
+    for name, one in wrong.items():
+        with pytest.raises(ValueError, match=rf"score\.json lacks or differs in {name}"):
+            given(one)
+
+
+def test_a_dream_is_as_long_as_the_longest_real_episode(made: Callable[[str], Made], tmp_path: Path) -> None:
+    """Recorded ones may have been cut; and what was cut is no whole episode."""
+    world, data, _ = made("box")
+    assert world.folder is not None
+    other, whole = Dataset.create(tmp_path / "data", spec_of("box")), tapes(data)[0]
+    for i, tape in enumerate(tapes(data)[1:]):
+        write_episode(other.folder, begun(tape, 9), f"{i:03d}")
+    config = GapConfig(world.folder, other.folder, work=tmp_path / "w", **QUICK)
+    measuring = Measuring(config)
+    measuring.held = read(world, [whole], every=8, ahead=6)
+    assert measuring.horizon == 9
+    played = measuring._real([Player("chance", "chance")])
+    assert measuring.horizon == max(played[0].lengths) == 21
+    assert len({*measuring._known().returns.tolist()}) == 7  # none is whole: all are taken
+    write_episode(other.folder, whole, "999")
+    again = Measuring(config)
+    again.held = measuring.held
+    assert again.horizon == STEPS and {*again._known().returns.tolist()} == {whole.rew.sum(dtype=np.float64)}

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,10 @@ from simulators import COUNTING
 
 from gensim.agents import Agent, load
 from gensim.agents.agent import weights_of
-from gensim.agents.loop import Loop, LoopConfig, simulator
+from gensim.agents.loop import CHOICE, Loop, LoopConfig, simulator
 from gensim.agents.loop_report import plot
 from gensim.agents.ppo_config import PPOConfig
-from gensim.core.files import read_json
+from gensim.core.files import read_json, write_json
 from gensim.episodes import Dataset, read_episode
 from gensim.world.config import FitConfig
 
@@ -99,7 +100,43 @@ def test_another_loop_is_refused(ran: tuple[Path, dict[str, Any]]) -> None:
         loop(ran[0], choose=2, first=200).run()
 
 
-@pytest.mark.parametrize("wrong", [{"seed": 9}, {"alone": 0.0}, {"real_frames": 301}, {"fit_steps": (0, 1)}])
+def test_a_budget_that_is_spent_is_not_passed(tmp_path: Path) -> None:
+    loop(tmp_path, rounds=1).run()
+    with pytest.raises(ValueError, match="choosing may take 450 frames"):
+        loop(tmp_path, rounds=1, choose=6, finalists=1).run()
+    with pytest.raises(ValueError, match="give more real frames, or fewer rounds"):
+        loop(tmp_path, rounds=4).run()
+
+
+def test_stages_do_not_run_into_each_others_seeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gensim.agents.loop.ROUND", 3)
+    with pytest.raises(ValueError, match="no more seeds for episodes as short as these"):
+        loop(tmp_path, first_steps=1).run()
+    assert len(Dataset(tmp_path / "data").episodes) == 3
+
+
+def test_lessons_that_change_under_way_are_refused(ran: tuple[Path, dict[str, Any]]) -> None:
+    other = loop(ran[0], choose=2, finalists=2, real_frames=1200)
+    with pytest.raises(ValueError, match=r"learn gamma=0.99 .now 0.5."):
+        replace(other, learning=replace(other.learning, gamma=0.5)).run()
+    with pytest.raises(ValueError, match=r"fit lr=0.0006 .now 0.1."):
+        replace(other, fitting=replace(other.fitting, lr=0.1)).run()
+
+
+def test_two_processes_record_and_choose_as_one(tmp_path: Path) -> None:
+    told = [loop(tmp_path / str(n), rounds=0, choose=2, finalists=1, processes=n).run() for n in (1, 2)]
+    chosen = [one["rounds"][0]["chosen"] for one in told]
+    assert chosen[0]["real_frames"] > 0 and len(chosen[1]["returns"]) == 2
+    assert all(one["meter"]["others"] == {CHOICE: c["real_frames"]} for one, c in zip(told, chosen))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({"seed": 9}, {"alone": 0.0}, {"real_frames": 301}, {"fit_steps": (0, 1)}),
+        *({"choose": -1}, {"choose": 2000}, {"finalists": 0}, {"longest": 0}, {"processes": 0}),
+    ],
+)
 def test_impossible_budgets_are_refused(tmp_path: Path, wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="give"):
         config(tmp_path, **wrong)
@@ -116,6 +153,13 @@ def test_the_best_round_is_shipped(
     best = Agent.load(ran[0] / f"round-{ran[1]['best']:02d}" / "agent")
     assert agent.world is not None and agent.world.folder == tmp_path / "agents/counting/../../envs/counting"
     assert all(torch.equal(a, weights_of(best.policy)[name]) for name, a in weights_of(agent.policy).items())
+
+
+def test_an_unfinished_loop_is_not_shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_json(tmp_path / "loop.json", {"rounds": [], "best": None, "done": False})
+    monkeypatch.setattr(sys, "argv", ["ship", str(tmp_path), "counting"])
+    with pytest.raises(ValueError, match="is not finished"):
+        runpy.run_path(str(Path(__file__).parents[1] / "scripts" / "ship.py"), run_name="__main__")
 
 
 MAIN = """

@@ -13,7 +13,7 @@ import gymnasium as gym
 import numpy as np
 from vizdoom.gymnasium_wrapper.gymnasium_env_defns import VizdoomScenarioEnv
 
-from gensim.envs.takecover import LIMIT
+from gensim.envs.takecover import LIMIT, SEEN
 
 LITTER = Path("_vizdoom")  # what the game makes where it is started, and never uses
 
@@ -48,4 +48,4 @@ def make(**kwargs: Any) -> tuple[gym.Env, Callable[[Any], np.ndarray]]:
     spec.entry_point = TakeCover  # type: ignore[assignment]
     spec.max_episode_steps = LIMIT
     settings = {"doom_config_path": os.devnull, "screen_format": "RGB24", **kwargs}
-    return gym.make(spec, disable_env_checker=True, **settings), lambda obs: obs["screen"]
+    return gym.make(spec, disable_env_checker=True, **settings), lambda obs: obs["screen"][SEEN]

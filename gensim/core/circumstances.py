@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import platform
 import shlex
-import sys
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 PACKAGES = (
@@ -16,14 +15,17 @@ PACKAGES = (
 )
 
 
-def circumstances(program: str | None = None) -> dict[str, Any]:
-    """What a file of figures says of how it was made: command (of this `program`), versions, machine."""
-    return {"command": command(program), "versions": versions(), "machine": machine()}
+_given: list[str] = []
 
 
-def command(program: str | None = None) -> str:
-    """The command line of this process; its program by this name, or by its own without folder."""
-    return shlex.join([program or Path(sys.argv[0]).name, *sys.argv[1:]])
+def tell(argv: Sequence[str]) -> None:
+    """Remembers the command line that this process was given, its program first."""
+    _given[:] = argv
+
+
+def circumstances() -> dict[str, Any]:
+    """What a file of figures says of how it was made: command (None where none was told), versions, machine."""
+    return {"command": shlex.join(_given) or None, "versions": versions(), "machine": machine()}
 
 
 def versions() -> dict[str, str]:

@@ -39,6 +39,8 @@ class RecordConfig:
     """Folder of the agent, for the policies agent and mixed."""
     seed: int = 0
     """Episode i starts from reset seed `seed + i`; seeds stay below 1,000,000."""
+    seeds: int = SEED_LIMIT
+    """So many of them at most."""
     round: int = 0
     """Which round of record, fit and learn this is; rounds share a folder without clashing."""
     processes: int = 1
@@ -48,7 +50,12 @@ class RecordConfig:
 
     def __post_init__(self) -> None:
         if self.frames < 1 or self.processes < 1 or self.round < 0 or (self.max_episode_steps or 1) < 1:
-            raise ValueError("frames, processes and max_episode_steps are at least 1, round at least 0")
+            raise ValueError(
+                f"frames={self.frames}, processes={self.processes}, round={self.round}, "
+                f"max_episode_steps={self.max_episode_steps}: give at least 1, rounds from 0"
+            )
+        if self.seeds < 1:
+            raise ValueError(f"seeds={self.seeds}: give at least 1")
         if not 0 <= self.seed < SEED_LIMIT:
             raise ValueError(f"seed {self.seed} is not in 0..{SEED_LIMIT - 1}; those above are for scores")
         if self.policy not in NAMES or (self.policy != "random" and self.agent is None):
@@ -89,7 +96,13 @@ def record(config: RecordConfig, maker: Maker, json: bool = False) -> dict[str, 
         for real_frames in crew(_due(config, set(done), spent)):
             spent.frames += real_frames
             progress.update(real_frames)
-    return data.write_meter()
+    meter = data.write_meter()
+    if spent.frames < config.frames:
+        raise ValueError(
+            f"{spent.frames:,} of {config.frames:,} frames are recorded, and there are no more seeds for episodes as "
+            "short as these: ask for fewer frames, or for longer episodes"
+        )
+    return meter
 
 
 def episode_name(config: RecordConfig, index: int) -> str:
@@ -153,7 +166,7 @@ class _Spent:
 
 def _due(config: RecordConfig, done: set[str], spent: _Spent) -> Iterator[int]:
     """Indices of episodes that are not there, for as long as frames are wanted."""
-    for index in range(SEED_LIMIT - config.seed):
+    for index in range(min(config.seeds, SEED_LIMIT - config.seed)):
         if f"ep-{episode_name(config, index)}.npz" not in done:
             if spent.frames >= config.frames:
                 return

@@ -35,7 +35,10 @@ def effects(world: World, heldout: Heldout, samples: int = 2, seed: int = 0) -> 
     From each held-out start every action is held for the steps, `samples` >= 2 times with chances of their own.
     `latent` is the distance of the encoder's beliefs in 0..1, `pixels` the root mean square in 0..255, and `differ` the
     share of starts in which different actions lead further apart than equal ones do: no effect would give one half.
+    ValueError for fewer samples.
     """
+    if samples < 2:
+        raise ValueError(f"samples={samples}: give at least 2, for equal actions to be told apart from chance")
     state, group = filtered(world, heldout, seed=seed), np.unique(heldout.episode, return_inverse=True)[1]
     action = ActionSpec.from_dict(world.spec["action"])
     found = {}
@@ -62,12 +65,18 @@ def _held(world: World, state: State, act: np.ndarray, samples: int, side: int) 
 
 
 def _apart(a: np.ndarray, b: np.ndarray, group: np.ndarray, seed: int) -> dict[str, Any]:
-    """Mean distances (q,) between futures a and b (n, samples, q, ...) of two actions, and within each of them."""
+    """Mean distances (q,) between futures a and b (n, samples, q, ...) of two actions, and within each of them.
+
+    `differ` compares as many pairs of either kind, of each two samples (a1, b1), (a2, b2) with (a1, a2), (b1, b2):
+    without an effect a2 and b1 could change places, so that either sum is the greater one in half of all starts.
+    """
     far = variation if a.ndim == 5 else _rms
-    m = range(a.shape[1])
+    m, twos = range(a.shape[1]), range(0, a.shape[1] - 1, 2)
     different = np.mean([far(a[:, i], b[:, j]) for i in m for j in m], 0)  # (n, q)
     same = np.mean([far(x[:, i], x[:, j]) for x in (a, b) for i, j in combinations(m, 2)], 0)
-    differ = (different > same) + 0.5 * (different == same)
+    across = sum(far(a[:, i], b[:, i]) + far(a[:, i + 1], b[:, i + 1]) for i in twos)
+    within = sum(far(a[:, i], a[:, i + 1]) + far(b[:, i], b[:, i + 1]) for i in twos)
+    differ = (across > within) + 0.5 * (across == within)
     parts = {"different": different, "same": same, "differ": differ}
     return {name: mean_figure(part[:, None], group, seed) for name, part in parts.items()}
 

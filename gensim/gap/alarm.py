@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,7 +32,7 @@ class Known:
         trust: mean trust of held-out episodes dreamed on, by `EDGES` of age, (len(EDGES),).
         drift: mean share of groups that change when a decoded frame is read again, likewise.
         sums: quantiles of recorded sums of rewards over windows of each length, (len(WINDOWS), LEVELS).
-        returns: quantiles of recorded episodes' returns, (LEVELS,).
+        returns: quantiles of whole recorded episodes' returns, (LEVELS,); of all where none is whole.
     """
 
     trust: np.ndarray
@@ -41,16 +41,17 @@ class Known:
     returns: np.ndarray
 
     @classmethod
-    def of(cls, read: Readings, rewards: Sequence[np.ndarray]) -> Known:
-        """From readings of held-out episodes, and the rewards (t,) of all recorded ones."""
+    def of(cls, read: Readings, rewards: Sequence[np.ndarray], whole: Sequence[bool] | None = None) -> Known:
+        """From readings of held-out episodes, the rewards (t,) of all recorded ones, and which of these are whole."""
         dreamed = read.where(read.start >= 0)
         where = np.searchsorted(EDGES, dreamed.age, side="right") - 1
         tables = [_quantiles(np.concatenate([_windows(r, w) for r in rewards])) for w in WINDOWS]
+        full = rewards if whole is None or not any(whole) else [r for r, uncut in zip(rewards, whole) if uncut]
         return cls(
             trust=_by_age(dreamed.trust, where),
             drift=_by_age(dreamed.drift, where),
             sums=np.stack(tables),
-            returns=_quantiles(np.array([r.sum(dtype=np.float64) for r in rewards])),
+            returns=_quantiles(np.array([r.sum(dtype=np.float64) for r in full])),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -77,6 +78,8 @@ class Known:
 def evidence(dreams: Dreams, known: Known, others: Sequence[Dreams] = (), masked: Dreams | None = None) -> Evidence:
     """What speaks against a policy's dreams; `others` are its dreams in other worlds, `masked` under dropout masks.
 
+    Those are as long, with the first of the same keys; ValueError otherwise. Dreams too short for a candidate lack it.
+
     trust: how far mean trust lies below that of held-out episodes dreamed on, at equal horizon. tail: the share of
     steps whose trust is below 0.05. rewards of 16 and of 64 steps, and return: how rare such sums are among recorded
     ones, as minus the decimal logarithm of a one-sided p-value, on average. drift: the share of latents that change
@@ -100,10 +103,21 @@ def evidence(dreams: Dreams, known: Known, others: Sequence[Dreams] = (), masked
     if read.any():
         found["drift"] = float((dreams.drift - known.drift[where])[read].mean())
     if others:
-        found["second opinion"] = float(dreams.returns.mean() - min(other.returns.mean() for other in others))
+        found["second opinion"] = max(_lost(dreams, other) for other in others)
     if masked is not None:
-        found["masks"] = float((dreams.returns[: len(masked.length)] - masked.returns).mean())
+        found["masks"] = _lost(dreams, masked)
     return found
+
+
+def _lost(dreams: Dreams, again: Dreams) -> float:
+    """How much less the policy gets when it dreams again with the first of the same keys, on average."""
+    (m, again_steps), (n, steps) = again.rew.shape, dreams.rew.shape
+    if m > n or again_steps != steps:
+        raise ValueError(
+            f"{m} dreams of {again_steps} steps are held against {n} of {steps}: "
+            "dream again with the first of the same keys, and as long"
+        )
+    return float((dreams.returns[:m] - again.returns).mean())
 
 
 def rarity(values: np.ndarray, table: np.ndarray) -> np.ndarray:
@@ -204,38 +218,100 @@ def verdict(
     """Whether a policy's dreams are not to be believed, by candidate and for `ALL`, as a world's gap.json says.
 
     `others` are its dreams in the worlds whose second opinion the gap was measured with, `masked` those with
-    `dream(..., masks=True)`. ValueError for a gap that was measured without policies.
+    `dream(..., masks=True)`, with the first of the same keys and as long as the gap's. Dreams that end too early for a
+    candidate are judged by the others, `ALL` included: its threshold is set anew on the honest policies' evidence of
+    these alone. ValueError for a gap that was measured without policies, or in other ways.
     """
     told = gap["figures"].get("alarm", {})
     if not told.get("alarm"):
         raise ValueError("this gap has no alarm: measure it with an agent, `gensim gap WORLD --data DIR --agent AGENT`")
-    return Alarm.from_dict(told["alarm"]).rings(evidence(dreams, Known.from_dict(told["known"]), others, masked))
+    alarm = Alarm.from_dict(told["alarm"])
+    _check(told, alarm, dreams, others, masked)
+    given = evidence(dreams, Known.from_dict(told["known"]), others, masked)
+    names = [name for name in alarm.names if name in given]
+    if len(names) < len(alarm.names):
+        alarm = Alarm.fit(_only([row for row in told["evidence"] if not row["exploits"]], names))
+    return alarm.rings(given)
 
 
-def judged(given: Sequence[Evidence], exploits: Sequence[bool], seed: int = 0) -> dict[str, Any]:
-    """How good each candidate is: AUC, hits among policies that exploit, false alarms among the others.
+def _check(
+    told: Mapping[str, Any], alarm: Alarm, dreams: Dreams, others: Sequence[Dreams], masked: Dreams | None
+) -> None:
+    """ValueError unless a policy was dreamed as those that set the alarm; what an older file lacks is not asked."""
+    pairs = {"steps": (dreams.rew.shape[1], told.get("horizon")), "other worlds": (len(others), told.get("second"))}
+    wrong = [f"{here} {name}, not {there}" for name, (here, there) in pairs.items() if there not in (None, here)]
+    wrong += ["none under dropout masks"] if masked is None and "masks" in alarm.names else []
+    if wrong:
+        raise ValueError(f"dreams of {', '.join(wrong)}: dream the policy as those that set the alarm were dreamed")
 
-    Hits are those of an alarm set on all honest policies; a false alarm is counted with the alarm set on the others,
-    so that no policy has a say in its own verdict. Intervals: AUC's by bootstrap over policies, shares' by Wilson.
+
+# -------------------------------------------------------------------- how good it is
+
+
+def judged(
+    given: Sequence[Evidence],
+    exploits: Sequence[bool],
+    families: Sequence[str],
+    made: Sequence[bool] | None = None,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """How good each candidate that all policies have is: AUC, hits, false alarms, and how often it was right.
+
+    Hits, among policies that exploit, are those of an alarm set on all honest policies. False alarms, among the honest,
+    are those of an alarm set on all honest policies of other families, so that neither a policy nor its kin has a say
+    in its verdict; they are null for fewer than two families, whose share of false alarms is so by construction.
+    `right` is how often these verdicts are true of the policies that were made to exploit, whether they do or not.
+    Intervals: AUC's by bootstrap over policies, shares' by Wilson, as if policies of a family were independent.
+
+    Arguments:
+        given: of each policy.
+        exploits: whether it exploits.
+        families: equal names for policies that are variants of each other, such as an agent's mixes with chance.
+        made: whether it was made to exploit; None for no policy.
+        seed: of the bootstrap.
     """
-    honest = [one for one, bad in zip(given, exploits) if not bad]
-    bad = [one for one, wrong in zip(given, exploits) if wrong]
+    names = [name for name in next(iter(given), {}) if all(name in one for one in given)]
+    lacking, given = sorted({name for one in given for name in one} - {*names}), _only(given, names)
+    bad, honest = ([one for one, wrong in zip(given, exploits) if bool(wrong) == side] for side in (True, False))
+    counts = {"honest": len(honest), "exploiting": len(bad), "lacking": lacking}
+    counts["families"] = len({family for family, wrong in zip(families, exploits) if not wrong})
     if len(honest) < 3:
-        return {"honest": len(honest), "exploiting": len(bad), "candidates": {}}
-    alarm = Alarm.fit(honest)
-    apart = [Alarm.fit([*honest[:i], *honest[i + 1 :]]).rings(one) for i, one in enumerate(honest)]
-    rung = [alarm.rings(one) for one in bad]
+        return {**counts, "candidates": {}}
+    alarm, rung = Alarm.fit(honest), _verdicts(given, exploits, families)
     scores = [[alarm.scores(one) for one in group] for group in (bad, honest)]
+    told = [*zip(rung, exploits, made or [False] * len(rung))]
     candidates = {
         name: {
             "auc": _auc_figure([one[name] for one in scores[0]], [one[name] for one in scores[1]], seed),
-            "hits": share(sum(one[name] for one in rung), len(rung)),
-            "false_alarms": share(sum(one[name] for one in apart), len(apart)),
+            "hits": _counted(one[name] for one, wrong, _ in told if one and wrong),
+            "false_alarms": _counted(one[name] for one, wrong, _ in told if one and not wrong),
+            "right": _counted(one[name] == wrong for one, wrong, mine in told if one and mine),
             "threshold": round(alarm.threshold[name], 5),
         }
-        for name in (*alarm.names, ALL)
+        for name in (*names, ALL)
     }
-    return {"honest": len(honest), "exploiting": len(bad), "candidates": candidates, "alarm": alarm.to_dict()}
+    return {**counts, "candidates": candidates, "alarm": alarm.to_dict()}
+
+
+def _verdicts(
+    given: Sequence[Evidence], exploits: Sequence[bool], families: Sequence[str]
+) -> list[dict[str, bool] | None]:
+    """What rings for each policy, honest ones judged by the other families' alarm; None where there is no other."""
+    honest = [(one, family) for one, wrong, family in zip(given, exploits, families) if not wrong]
+    apart = {family: [one for one, its in honest if its != family] for _, family in honest}
+    alarms = {family: Alarm.fit(others) for family, others in apart.items() if others}
+    whole = Alarm.fit([one for one, _ in honest])
+    chosen = [whole if wrong else alarms.get(family) for wrong, family in zip(exploits, families)]
+    return [alarm.rings(one) if alarm else None for alarm, one in zip(chosen, given)]
+
+
+def _only(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[Evidence]:
+    return [{name: row[name] for name in names} for row in rows]
+
+
+def _counted(verdicts: Iterable[bool]) -> dict[str, Any]:
+    told = [*verdicts]
+    return share(sum(told), len(told))
 
 
 def auc(bad: Sequence[float], honest: Sequence[float]) -> float:

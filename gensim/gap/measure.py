@@ -6,7 +6,7 @@ Nothing that is measured here chooses anything. Every policy's episodes are kept
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from importlib import import_module
 from importlib.util import find_spec
@@ -20,6 +20,7 @@ from gensim.core.circumstances import circumstances
 from gensim.core.files import read_json
 from gensim.core.progress import bar
 from gensim.episodes import Dataset, read_episode
+from gensim.episodes.record import SEED_LIMIT
 from gensim.episodes.sample import is_heldout
 from gensim.episodes.store import Header
 from gensim.gap import words
@@ -28,10 +29,10 @@ from gensim.gap.alarm import MARGIN, Known, evidence, judged
 from gensim.gap.calibration import calibration
 from gensim.gap.features import belief_distance
 from gensim.gap.picture import scatter
-from gensim.gap.policies import roster
+from gensim.gap.policies import Player, folders_of, roster
 from gensim.gap.ranking import Measured, ranking
 from gensim.gap.readings import Readings, read
-from gensim.gap.rollouts import Dreams, Theatre
+from gensim.gap.rollouts import Dreams, Real, Theatre
 from gensim.gap.uniformity import uniformity
 from gensim.world import World
 from gensim.world.card import write_card
@@ -40,7 +41,6 @@ from gensim.world.quality import CONTEXT, HORIZONS, Futures, Pool, by_horizon, e
 
 LENGTH = CONTEXT + max(HORIZONS) + 1
 SECOND = 32  # dreams of a policy in each other world, and under dropout masks
-FINAL = 1_000_000  # seeds from here on are for final scores alone
 SCATTER = "dream_vs_real_returns.png"
 Again = tuple[list[Dreams], Dreams]
 """A policy's dreams in other worlds, and those under dropout masks."""
@@ -65,7 +65,8 @@ class GapConfig:
     new_data: Path | None = None
     """Data set recorded after the fit, on which trust is held against uniform; else the held-out episodes are."""
     scores: tuple[Path, ...] = ()
-    """What `gensim score AGENT --json` wrote of the simulator or of this world, shown instead of own returns."""
+    """What `gensim score AGENT --json` wrote of the simulator, or of this world with `horizon` as here and
+    `trust_floor 0`, shown instead of own returns."""
     episodes: int = 10
     """Real episodes of each policy."""
     dreams: int = 64
@@ -90,11 +91,13 @@ class GapConfig:
     """Share of the episodes that the fit was told to hold out."""
 
     def __post_init__(self) -> None:
-        if self.seed < 0 or self.seed + max(self.dreams, self.episodes) > FINAL:
-            raise ValueError(f"seed={self.seed}: give 0 to 999,000; seeds from {FINAL:,} on are for final scores alone")
+        if self.seed < 0 or self.seed + max(self.dreams, self.episodes) > SEED_LIMIT:
+            raise ValueError(f"seed={self.seed}: give 0 to 999,000; seeds from {SEED_LIMIT:,} on are for scores alone")
         counts = (self.episodes, self.dreams, self.processes, self.segments, self.kept, self.samples)
         if min(counts) < 1 or min(self.episodes, self.dreams) < 2:
             raise ValueError("give at least 2 episodes and dreams, and 1 of processes, segments, kept and samples")
+        if self.exploiters and self.agent is None and not self.policies:
+            raise ValueError("exploiters are held against honest policies: give an agent or policies, too")
 
 
 def gap(config: GapConfig, quiet: bool = True) -> dict[str, Any]:
@@ -149,14 +152,7 @@ class Measuring:
         self.apart = [header for header in self.data.episodes if is_heldout(header, config.holdout)]
         self.others = [header for header in self.data.episodes if not is_heldout(header, config.holdout)]
         self.work = config.work or Path("runs") / f"gap-{self.world.hash[:12]}"
-
-    @property
-    def horizon(self) -> int:
-        """Steps of a whole real episode, and of a whole dream."""
-        from gensim.envs.spec import spec_of
-
-        spec = spec_of(self.world.spec["env_id"])
-        return spec.max_steps if spec else max(header.length for header in self.data.episodes)
+        self.horizon = _longest(self.world, self.data)
 
     # ---------------------------------------------------------------- frames and judgements
 
@@ -193,7 +189,8 @@ class Measuring:
     def trust(self) -> dict[str, Any]:
         """Trust against uniform, on new data where they are given; ValueError when those are of another kind."""
         if self.config.new_data is None:
-            return uniformity(self.held, self.config.seed) | {"on": "held-out episodes, which it was calibrated on"}
+            told = uniformity(self.held, seed=self.config.seed)
+            return told | {"on": "held-out episodes, which it was calibrated on"}
         data = Dataset(self.config.new_data)
         differ = [key for key in ("env_id", "size", "skip", "action") if data.spec[key] != self.data.spec[key]]
         if differ or not data.episodes:
@@ -201,7 +198,7 @@ class Measuring:
             raise ValueError(f"{data.folder}: the new data {wrong}: record the simulator that the world imitates")
         tapes = read(self.world, _tapes(data.episodes), seed=self.config.seed)
         policies = sorted({str(header.meta.get("policy", "unknown")) for header in data.episodes})
-        return uniformity(tapes, self.config.seed) | {"on": "new episodes", "policies": policies}
+        return uniformity(tapes, self.held, self.config.seed) | {"on": "new episodes", "policies": policies}
 
     # ---------------------------------------------------------------- policies
 
@@ -219,27 +216,39 @@ class Measuring:
         return figures
 
     def _play(self) -> tuple[list[Measured], list[Again]]:
-        config, seeds = self.config, self._seeds()
+        config = self.config
         players = roster(self.world, config.world, config.agent, config.policies, config.exploiters)
+        real = self._real(players)  # first: it says how long a whole dream is
         dreams = range(config.seed, config.seed + config.dreams)
         seconds: list[World] = [World.load(folder) for folder in config.second]
         measured: list[Measured] = []
         others: list[Again] = []
-        with Theatre(self.world, self.work, config.processes, self.horizon).open() as theatre:
-            for player in bar(players, "policies", self.quiet, unit="policy"):
-                measured.append(Measured(player, theatre.real(player, seeds), theatre.dream(player, dreams)))
-                asked = [theatre.dream(player, dreams[:SECOND], world) for world in seconds]
-                others.append((asked, theatre.dream(player, dreams[:SECOND], masks=True)))
+        theatre = Theatre(self.world, self.work, config.processes, self.horizon)
+        for player, played in zip(bar(players, "policies, dreamed", self.quiet, unit="policy"), real):
+            measured.append(Measured(player, played, theatre.dream(player, dreams)))
+            asked = [theatre.dream(player, dreams[:SECOND], world) for world in seconds]
+            others.append((asked, theatre.dream(player, dreams[:SECOND], masks=True)))
         return measured, others
 
+    def _real(self, players: Sequence[Player]) -> list[Real]:
+        """Real episodes of every player; where one is longer than any recorded one, whole dreams are, too."""
+        seeds = self._seeds()
+        shown = bar(players, "policies, real", self.quiet, unit="policy")
+        with Theatre(self.world, self.work, self.config.processes, self.horizon).open() as theatre:
+            found = [theatre.real(player, seeds) for player in shown]
+        self.horizon = max(self.horizon, *(length for real in found for length in real.lengths))
+        return found
+
     def _seeds(self) -> range:
-        """Reset seeds of the real episodes; ValueError where the world or its agent has learned from one of them."""
+        """Reset seeds of the real episodes; ValueError where one was learned from, or chose among a loop's agents."""
         seeds = range(self.config.seed, self.config.seed + self.config.episodes)
-        known = {int(header.meta.get("seed") or -1) for header in self.data.episodes} & {*seeds}
-        if known:
-            raise ValueError(
-                f"seed {min(known):,} was recorded in {self.data.folder}: give another --seed than {seeds[0]:,}"
-            )
+        known: dict[Any, str] = {h.meta.get("seed"): f"was recorded in {h.path.parent}" for h in self.data.episodes}
+        for path in (folder.parent / "chosen.json" for folder in folders_of(self.config.policies)):
+            chosen = read_json(path).get("seeds", []) if path.is_file() else []
+            known |= dict.fromkeys(chosen, f"chose among agents in {path}")
+        wrong = sorted(known.keys() & {*seeds})
+        if wrong:
+            raise ValueError(f"seed {wrong[0]:,} {known[wrong[0]]}: give another --seed than {seeds[0]:,}")
         return seeds
 
     def _rows(self, measured: Sequence[Measured]) -> dict[str, Any]:
@@ -268,7 +277,7 @@ class Measuring:
         seeds = [self.config.seed + i for i in range(self.config.dreams)]
         real = first | {"returns": agent.real.returns, "seeds": _ends(agent.real.seeds)}
         told = dream | {"returns": dreamed, "seeds": _ends(seeds)}
-        rows = {"real": real, "dream": told, **dict(_scored(path, self.world, agent) for path in self.config.scores)}
+        rows = {"real": real, "dream": told, **self._scores(agent)}
         folder = Path(str(agent.player.agent)).resolve().name
         about = {"agent": folder, "weights": agent.player.weights, "horizon": self.horizon}
         return {
@@ -277,9 +286,31 @@ class Measuring:
             "difference": difference(rows["dream"]["returns"], rows["real"]["returns"], self.config.seed),
         }
 
+    def _scores(self, agent: Measured) -> dict[str, Any]:
+        """What was scored before, "real" and "dream"; ValueError naming the file that is of something else."""
+        found = {}
+        for path in self.config.scores:
+            one = read_json(path)
+            side = "real" if one.get("env") == self.world.spec["env_id"] else "dream"
+            wrong = _wrong(one, agent.player, None if side == "real" else self.world, self.horizon)
+            if wrong:
+                raise ValueError(
+                    f"{path} lacks or differs in {', '.join(wrong)}: give what `gensim score AGENT --json` wrote of "
+                    f"this agent in its simulator, or in this world with `horizon {self.horizon} trust_floor 0`"
+                )
+            found[side] = _row(one)
+        return found
+
+    def _known(self) -> Known:
+        """What was recorded; an episode is whole that the simulator ended, or that is as long as one can be."""
+        ends = []
+        for header in self.data.episodes:
+            tape = read_episode(header.path)
+            ends.append((tape.rew, bool(tape.term[-1]) or len(tape) >= self.horizon))
+        return Known.of(self.held, [rew for rew, _ in ends], [whole for _, whole in ends])
+
     def _alarm(self, measured: Sequence[Measured], others: Sequence[Again]) -> dict[str, Any]:
-        rewards = [read_episode(header.path).rew for header in self.data.episodes]
-        known = Known.of(self.held, rewards)
+        known, players = self._known(), [one.player for one in measured]
         given = [evidence(one.dreams, known, *more) for one, more in zip(measured, others)]
         honest = [one.real_mean for one in measured if one.player.kind != "exploiter"]
         scale = max(honest) - min(honest) or 1.0
@@ -288,10 +319,11 @@ class Measuring:
             {"name": one.player.name, "exploits": bool(bad), **{k: round(v, 5) for k, v in told.items()}}
             for one, bad, told in zip(measured, wrong, given)
         ]
-        about = {"margin": MARGIN, "scale": round(scale, 4), "second": len(self.config.second)}
-        made = [bad for one, bad in zip(measured, wrong) if one.player.kind == "exploiter"]
-        about |= {"made": len(made), "made_and_exploit": int(sum(made))}
-        return {**about, **judged(given, wrong, self.config.seed), "known": known.to_dict(), "evidence": rows}
+        made = [player.kind == "exploiter" for player in players]
+        about = {"margin": MARGIN, "scale": round(scale, 4), "second": len(self.config.second), "horizon": self.horizon}
+        about |= {"made": sum(made), "made_and_exploit": sum(bad for bad, mine in zip(wrong, made) if mine)}
+        told = judged(given, wrong, [player.family for player in players], made, self.config.seed)
+        return {**about, **told, "known": known.to_dict(), "evidence": rows}
 
     # ---------------------------------------------------------------- where and when
 
@@ -307,7 +339,7 @@ class Measuring:
             "meter": self.data.meter(),
             "policies": sorted({str(header.meta.get("policy", "unknown")) for header in self.data.episodes}),
             "seeds": {"all": self.config.seed},
-            **circumstances("gensim"),
+            **circumstances(),
         }
 
 
@@ -333,13 +365,24 @@ def _spread(returns: Sequence[float]) -> dict[str, Any]:
     return {"mean": mean, "std": std, "ci95": ci95, "episodes": n}
 
 
-def _scored(path: Path, world: World, agent: Measured) -> tuple[str, dict[str, Any]]:
-    one = read_json(path)
-    missing = {"env", "weights", "mean", "ci95", "returns", "seeds"} - one.keys()
-    if missing or one["weights"] != agent.player.weights:
-        wrong = f"has no {', '.join(sorted(missing))}" if missing else "is of another agent's weights"
-        raise ValueError(f"{path} {wrong}: give what `gensim score AGENT --json` wrote of this agent")
-    return ("real" if one["env"] == world.spec["env_id"] else "dream"), _row(one)
+def _longest(world: World, data: Dataset) -> int:
+    """Steps of a whole real episode, as far as the simulator's spec or the data tell."""
+    from gensim.envs.spec import spec_of
+
+    spec = spec_of(world.spec["env_id"])
+    return spec.max_steps if spec else max(header.length for header in data.episodes)
+
+
+def _wrong(one: Mapping[str, Any], player: Player, world: World | None, horizon: int) -> list[str]:
+    """What a score lacks, or what of it differs from this player's episodes, dreamed in `world` or else real."""
+    from gensim.envs.engine import DreamConfig
+
+    wanted, told = {"weights": player.weights, "deterministic": player.calm}, {**one}
+    if world is not None:
+        wanted |= {"world_hash": world.hash, **asdict(DreamConfig(horizon=horizon, trust_floor=0.0))}
+        told |= asdict(DreamConfig()) | (one.get("env_kwargs") or {})
+    missing = {"env", "mean", "ci95", "returns", "seeds"} - one.keys()
+    return [*(name for name, value in wanted.items() if told.get(name) != value), *sorted(missing)]
 
 
 def _row(one: Mapping[str, Any]) -> dict[str, Any]:

@@ -46,6 +46,18 @@ class Player:
     deterministic: bool | None = None
     """The likeliest actions, not drawn ones; None takes the agent's own habit."""
 
+    @property
+    def family(self) -> str:
+        """Equal for an agent, its likeliest form and its mixes with chance; and for all that no agent drives."""
+        return self.weights or "chance"
+
+    @property
+    def calm(self) -> bool:
+        """Whether it takes the likeliest actions: told so, or else by its agent's habit."""
+        if self.deterministic is not None or self.agent is None:
+            return bool(self.deterministic)
+        return bool(read_json(Path(self.agent) / "agent.json").get("deterministic"))
+
     def digest(self, *more: Any) -> str:
         """16 hexadecimal digits of what it does, and of whatever else is named; not of where its files lie."""
         acts = {key: value for key, value in asdict(self).items() if key not in ("name", "kind", "agent", "world")}
@@ -144,14 +156,14 @@ def roster(
 ) -> list[Player]:
     """The fixed list: chance, standing still, the agent with shares of chance, as it is and calm, and the others.
 
-    Equal weights come once. With an agent they are `LEAST` at least.
+    Equal weights come once, as the agent, else as made to exploit. With an agent they are `LEAST` at least.
     """
     fixed = [Player("chance", "chance"), Player("constant", "constant")]
     if agent is None:
         return fixed + _others(world, folder, rounds, exploiters)
     best, others = _player(world, folder, agent, "agent", "agent"), _others(world, folder, rounds, exploiters)
     others = [one for one in others if one.weights != best.weights]
-    calm = _variant(best, f"agent, {'drawn' if _is_calm(agent) else 'likeliest'}", "calm", calm=not _is_calm(agent))
+    calm = _variant(best, f"agent, {'drawn' if best.calm else 'likeliest'}", "calm", calm=not best.calm)
     shares = SHARES if len(fixed) + len(SHARES) + 2 + len(others) >= LEAST else sorted(SHARES + FINER)
     mixed = [_variant(best, f"agent, {100 * share:.0f} % chance", "mixed", share) for share in shares]
     return [*fixed, *reversed(mixed), best, calm, *others]
@@ -169,10 +181,14 @@ def folders_of(places: Sequence[Path]) -> list[Path]:
 
 
 def _others(world: World, folder: Path, rounds: Sequence[Path], exploiters: Sequence[Path]) -> list[Player]:
-    listed = [(place, "round") for place in folders_of(rounds)] + [(p, "exploiter") for p in folders_of(exploiters)]
+    sides: tuple[tuple[Kind, Sequence[Path]], ...] = (("exploiter", exploiters), ("round", rounds))
+    listed: dict[Path, Kind] = {}
+    for kind, places in sides:
+        for place in folders_of(places):
+            listed.setdefault(place.resolve(), kind)  # exploiters may lie among the rounds
     found: dict[str, Player] = {}
-    for (place, kind), name in zip(listed, _names([place for place, _ in listed])):
-        one = _player(world, folder, place, name, kind)  # type: ignore[arg-type]
+    for (place, kind), name in zip(listed.items(), _names([*listed])):
+        one = _player(world, folder, place, name, kind)
         found.setdefault(one.weights, one)
     return list(found.values())
 
@@ -188,18 +204,13 @@ def _variant(player: Player, name: str, kind: Kind, chance: float = 0.0, calm: b
 
 
 def _names(places: Sequence[Path]) -> Iterator[str]:
-    """The shortest ends of paths that differ."""
-    whole = [place.resolve() for place in places]
-    for path in whole:
+    """The shortest ends that differ, of resolved paths that do."""
+    for path in places:
         deep = 1
-        while deep < len(path.parts) and sum(o.parts[-deep:] == path.parts[-deep:] for o in whole) > 1:
+        while deep < len(path.parts) and sum(o.parts[-deep:] == path.parts[-deep:] for o in places) > 1:
             deep += 1
         yield "/".join(path.parts[-deep:]) if deep < len(path.parts) else path.name
 
 
 def _is_agent(place: Path) -> bool:
     return (place / "agent.json").is_file()
-
-
-def _is_calm(agent: Path) -> bool:
-    return bool(read_json(agent / "agent.json").get("deterministic"))

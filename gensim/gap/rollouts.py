@@ -10,6 +10,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -95,7 +96,7 @@ class Dreams:
 
 
 class Theatre:
-    """Plays and dreams, and remembers in a folder what was played and dreamed.
+    """Plays and dreams, and remembers in a folder what these versions of numpy and torch played and dreamed.
 
     Arguments:
         world: whose gap is measured.
@@ -106,7 +107,7 @@ class Theatre:
 
     def __init__(self, world: World, work: Path, processes: int, horizon: int) -> None:
         self.world, self.work, self.processes, self.horizon = world, work, processes, horizon
-        self.stage = Stage.of(world.spec)
+        self.stage, self.made = Stage.of(world.spec), [VERSION, version("numpy"), version("torch")]
         self._pool: ProcessPoolExecutor | None = None
 
     @contextmanager
@@ -124,7 +125,7 @@ class Theatre:
 
     def real(self, player: Player, seeds: range) -> Real:
         """A player's real episodes with these reset seeds, played or remembered."""
-        path = self.work / f"real-{player.digest(VERSION, asdict(self.stage), [*seeds])}.json"
+        path = self.work / f"real-{player.digest(self.made, asdict(self.stage), [*seeds])}.json"
         if path.is_file():
             known = read_json(path)
             return Real(**{field.name: known[field.name] for field in fields(Real)})
@@ -137,7 +138,7 @@ class Theatre:
     def dream(self, player: Player, seeds: range, world: World | None = None, masks: bool = False) -> Dreams:
         """A player's dreams with these keys in this world, or in another one; dreamed or remembered."""
         world = world or self.world
-        told = player.digest(VERSION, world.hash, self.horizon, [*seeds], *["masks"] * masks)
+        told = player.digest(self.made, world.hash, self.horizon, [*seeds], *["masks"] * masks)
         path = self.work / f"dream-{told}.npz"
         if path.is_file():
             return Dreams.load(path)

@@ -2,81 +2,78 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from gensim.core.seeds import Stream, uniform
 from gensim.gap.readings import Readings
 from gensim.world.quality import mean_figure
 from gensim.world.trust import EDGES
 
-APART = 48  # steps between values of one episode; nearer ones repeat each other
+GRID = 256  # levels at which two laws are compared
+DRAWS = 1000  # shuffles of whole episodes
+ENDLESS = 1 << 30
 
 
-def uniformity(read: Readings, seed: int = 0) -> dict[str, Any]:
-    """By horizon: the Kolmogorov-Smirnov distance of trust from uniform on thinned values, and what it means.
+def uniformity(read: Readings, known: Readings | None = None, seed: int = 0) -> dict[str, Any]:
+    """By horizon: the Kolmogorov-Smirnov distance of trust from uniform, and whether new episodes differ from `known`.
 
-    Of each episode one value in `APART` steps is drawn. `p` is that of the distance if the values were independent;
-    `neighbours` is the correlation of one episode's consecutive values, which says how nearly they are. Means and
-    shares are over all steps, with intervals over episodes.
+    `known` are readings of the episodes that trust was calibrated on. `p` is of a test that shuffles whole episodes
+    between these and the new ones; it is null without `known`, for trust is uniform on those by construction. Means
+    and shares have intervals over episodes.
     """
     found = []
-    for low, high in zip(EDGES, (*EDGES[1:], 1 << 30)):
+    for low, high in zip(EDGES, (*EDGES[1:], ENDLESS)):
         part = read.where((read.age >= low) & (read.age < high))
+        rest = known and known.where((known.age >= low) & (known.age < high))
         if len(part):
-            found.append({"from": low, "to": high - 1 if high < 1 << 30 else None, **_bucket(part, seed)})
-    return {"apart": APART, "episodes": len(np.unique(read.episode)), "horizons": found}
+            last = high - 1 if high < ENDLESS else int(part.age.max())
+            found.append({"from": low, "to": last, **_bucket(part, rest, seed)})
+    counts = {"episodes": len(np.unique(read.episode)), "known": len(np.unique(known.episode)) if known else 0}
+    return {**counts, "horizons": found}
 
 
-def thinned(read: Readings, seed: int = 0) -> Readings:
-    """One step, drawn at random, of every `APART` steps of an episode, in order."""
-    draw = uniform(np.array([seed], np.uint64), Stream.FIT, np.zeros(1, np.int64), len(read))[0]
-    order = np.lexsort((draw, read.time // APART, read.episode))
-    block = np.stack([read.episode, read.time // APART], 1)[order]
-    first = np.r_[True, (block[1:] != block[:-1]).any(1)]
-    return read.where(order[first])
+def distance(values: np.ndarray) -> float:
+    """The Kolmogorov-Smirnov distance of values (n,) in 0..1 from uniform."""
+    x, steps = np.sort(np.asarray(values, np.float64)), np.arange(len(values) + 1) / len(values)
+    return float(max((steps[1:] - x).max(), (x - steps[:-1]).max()))
 
 
-def distance(values: np.ndarray) -> tuple[float, float]:
-    """The Kolmogorov-Smirnov distance of values (n,) in 0..1 from uniform, and its p-value.
+def shuffled(values: np.ndarray, episode: np.ndarray, new: np.ndarray, seed: int = 0) -> float:
+    """The p-value of the distance between values (n,) of new episodes and of others, as new (n,) bool tells.
 
-    Reference: Use of the Kolmogorov-Smirnov, Cramer-Von Mises and Related Statistics Without Extensive Tables
-    (Stephens, 1970), doi:10.1111/j.2517-6161.1970.tb00821.x.
+    The two-sample Kolmogorov-Smirnov distance, on a grid of quantiles, against that after whole episodes have been
+    shuffled between the two: values of one episode may hang together, as long as episodes do not.
+
+    Reference: Significance Tests Which May be Applied to Samples from Any Populations (Pitman, 1937),
+    doi:10.2307/2984124.
     """
-    x, n = np.sort(np.asarray(values, np.float64)), len(values)
-    steps = np.arange(n + 1) / n
-    far = float(max((steps[1:] - x).max(), (x - steps[:-1]).max()))
-    scaled = far * (np.sqrt(n) + 0.12 + 0.11 / np.sqrt(n))
-    k = np.arange(1, 101)
-    tail = 2 * ((-1.0) ** (k - 1) * np.exp(-2 * (k * scaled) ** 2)).sum() if scaled > 0.2 else 1.0
-    return far, float(np.clip(tail, 0, 1))
+    levels = np.unique(np.quantile(values, np.linspace(0, 1, GRID), method="inverted_cdf"))
+    first, owner = np.unique(episode, return_index=True, return_inverse=True)[1:]
+    below = np.zeros((len(first), len(levels)))
+    np.add.at(below, (owner, np.searchsorted(levels, values)), 1)
+    below = below.cumsum(1)  # (episodes, levels): values up to each level
+    draws = np.random.default_rng(seed).permuted(np.tile(new[first], (DRAWS, 1)), axis=1)
+    side = np.concatenate([new[None, first], draws]).astype(float)  # (1 + draws, episodes)
+    laws = [(one @ below) / (one @ below[:, -1:]) for one in (side, 1 - side)]
+    far = abs(laws[0] - laws[1]).max(1)
+    return float((far >= far[0] - 1e-12).mean())
 
 
-def _bucket(read: Readings, seed: int) -> dict[str, Any]:
-    few = thinned(read, seed)
-    far, p = distance(few.trust)
+def _bucket(read: Readings, known: Readings | None, seed: int) -> dict[str, Any]:
     each = {"mean": read.trust.astype(np.float64), "below_5": (read.trust < 0.05).astype(float)}
     figures = {name: _average(values, read.episode, seed) for name, values in each.items()}
-    close = _neighbours(few)
-    return {
-        "steps": len(read),
-        "values": len(few),
-        "ks": round(far, 4),
-        "p": round(p, 4),
-        "neighbours": close,
-        **figures,
-    }
+    p = _differ(read, known, seed) if known else None
+    return {"steps": len(read), "ks": round(distance(read.trust), 4), "p": p, **figures}
+
+
+def _differ(read: Readings, known: Readings, seed: int) -> float:
+    """Of disagreements as they are: trust has ranked them among the known ones, which would favour these."""
+    both = Readings.cat([read, replace(known, episode=-1 - known.episode)])
+    return round(shuffled(both.unusual, both.episode, both.episode >= 0, seed), 4)
 
 
 def _average(values: np.ndarray, group: np.ndarray, seed: int) -> dict[str, Any]:
     one = mean_figure(values[:, None, None], group, seed)
     return {name: numbers[0] for name, numbers in one.items()}
-
-
-def _neighbours(read: Readings) -> float | None:
-    same = read.episode[1:] == read.episode[:-1]
-    a, b = read.trust[:-1][same], read.trust[1:][same]
-    if len(a) < 10 or a.std() == 0 or b.std() == 0:
-        return None
-    return round(float(np.corrcoef(a, b)[0, 1]), 3)

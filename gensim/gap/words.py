@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from gensim.gap.alarm import ALL, FALSE, MARGIN
-from gensim.world.card import Gap, cell, table, table_by_horizon
+from gensim.world.card import Gap, amount, amounts, cell, table, table_by_horizon
 
 
 def headline(gap: Gap) -> str:
@@ -14,18 +14,19 @@ def headline(gap: Gap) -> str:
     figures, rows = gap["figures"], []
     returns, ranked, alarm = (figures.get(name, {}) for name in ("returns", "ranking", "alarm"))
     if {"dream", "real"} <= returns.keys():
-        both = [f"{returns[side]['mean']:.0f} ({_ci(returns[side])})" for side in ("dream", "real")]
-        rows += [["Return of its agent, dreamed", both[0]], ["Return of its agent, real", both[1]]]
+        sides = (("dreamed", "dream"), ("real", "real"))
+        rows += [[f"Return of its agent, {name}", amount(returns[side])] for name, side in sides]
         rows += [["Dreamed over real, less one", cell(returns["difference"], 2)]]
-    for name, label in (("all", "all"), ("better_half", "the better half of")):
-        if name in ranked:
-            one = ranked[name]
-            text = f"Rank correlation over {label} {ranked['all']['policies']} policies"
-            rows.append([text, cell(one["spearman"], 2)])
+    labels = {"all": "all {} policies", "better_half": "the better half of {}, by the same {} real returns of each"}
+    for name in (name for name in labels if name in ranked):
+        text = labels[name].format(ranked["all"]["policies"], figures["policies"]["episodes"])
+        rows.append([f"Rank correlation over {text}", cell(ranked[name]["spearman"], 2)])
     one = alarm.get("candidates", {}).get(ALL)
     if one and one["hits"]["value"] is not None:
         rows.append([f"Alarm: of {one['hits']['of']} policies that exploit it, found", cell(one["hits"], 2)])
-        rows.append([f"Alarm: of {one['false_alarms']['of']} honest ones, wrongly named", cell(one["false_alarms"], 2)])
+        rows.append([f"Alarm: of {alarm['honest']} honest ones, wrongly named", _false(one)])
+    if one and one["right"]["of"]:
+        rows.append([f"Alarm: right about {one['right']['of']} policies made to exploit it", cell(one["right"], 2)])
     rows += [["In one line", _line(figures)]] if not rows else []
     return table(["what", "figure (95 % interval)"], rows)
 
@@ -53,27 +54,24 @@ def _policies(figures: Mapping[str, Any], picture: str | None) -> str:
     text = (
         f"## Policies, dreamed and real\n\n{len(told['rows'])} policies from chance to the best, by a fixed list, each "
         f"in {told['episodes']} real episodes (seeds {seeds[0]:,} to {seeds[1]:,}, {told['real_frames']:,} simulator "
-        f"frames) and {told['dreams']} dreams of {told['horizon']} steps from real starts: temperature 1, no dropout "
-        "mask, no cut for lost trust. An agent of another world acts in the dream through its own world's filter on "
-        "decoded frames. In brackets 95 % intervals of the mean."
+        f"frames) and {told['dreams']} dreams of at most {told['horizon']} steps from real starts: temperature 1, no "
+        "dropout mask, no cut for lost trust. An agent of another world acts in the dream through its own world's "
+        "filter on decoded frames. In brackets 95 % intervals of the mean."
     )
     names = {"all": "all", "better_half": "the better half by real return", "not_exploiters": "not made to exploit"}
+    names["better_half"] += f" (n = {told['episodes']} each)"
     rows = [
         [names[name], str(one["policies"]), cell(one["spearman"], 2), cell(one["pearson"], 2)]
         for name, one in ranked.items()
     ]
     order = sorted(told["rows"], key=lambda one: one["real"]["mean"])
-    each = [
-        [
-            one["name"],
-            *(f"{one[s]['mean']:.1f} ({_ci(one[s], 1)})" for s in ("real", "dream")),
-            f"{one['dream_steps']:.0f}",
-        ]
-        for one in order
-    ]
+    each = [[one["name"], amount(one["real"]), amount(one["dream"]), f"{one['dream_steps']:.0f}"] for one in order]
     shown = [f"![Dreamed over real return of every policy, with the diagonal]({picture})"] if picture else []
     ranks = table(["correlation of mean returns over", "policies", "Spearman", "Pearson"], rows)
-    note = "Intervals are bootstraps over policies, real seeds and dreams."
+    note = (
+        "Intervals are bootstraps over policies, real seeds and dreams. The better half is chosen by the very real "
+        f"returns, {told['episodes']} of each policy, that it is then ranked by."
+    )
     return "\n\n".join([text, *shown, ranks, note, table(["policy", "real", "dreamed", "dreamed steps"], each)])
 
 
@@ -128,7 +126,7 @@ def _actions(figures: Mapping[str, Any], fps: float) -> str:
     text = (
         f"## What an action changes\n\nFrom {told['starts']} held-out starts two opposite actions are each held, "
         f"{told['samples']} times with chances of their own. The share of starts where futures under different actions "
-        "lie further apart than under the same one; no effect would give 0.5."
+        "lie further apart than under the same one, over as many pairs of either kind; no effect would give 0.5."
     )
     tables = []
     for kind, label in (("latent", "in the encoder's beliefs"), ("pixels", "in pixels")):
@@ -154,19 +152,37 @@ def _alarm(figures: Mapping[str, Any]) -> str:
     text = (
         "## The alarm for exploitation\n\nFrom dreams alone: can a policy's dreamed return be believed? A policy "
         f"counts as exploiting when its dreamed return exceeds its real one by more than {100 * MARGIN:.0f} % of the "
-        f"scale; the scale, {told['scale']:.1f}, is the range of mean real returns over the policies not made to "
-        f"exploit. So counted, {told['exploiting']} exploit and {told['honest']} are honest; of {told['made']} made "
-        f"to exploit, {told['made_and_exploit']} do. Each threshold is set on honest policies alone, for "
-        f"{100 * FALSE:.0f} % of false alarms; those are counted with every policy judged by the others' threshold."
+        f"scale; the scale, {amounts(told['scale'])[0]}, is the range of mean real returns over the policies not made "
+        f"to exploit. So counted, {told['exploiting']} exploit and {told['honest']} are honest; of {told['made']} made "
+        f"to exploit, {told['made_and_exploit']} do. {_judges(told)} Intervals take policies for independent, which "
+        "those of one family are not."
     )
     rows = [
-        [name, cell(one["auc"], 2), cell(one["hits"], 2), cell(one["false_alarms"], 2)]
+        [name, cell(one["auc"], 2), cell(one["hits"], 2), _false(one), cell(one["right"], 2)]
         for name, one in told["candidates"].items()
     ]
-    more = (
-        f"Other worlds asked for a second opinion: {told['second']}." if told["second"] else "No other world was asked."
+    asked = f"Other worlds asked for a second opinion: {told['second']}."
+    more = asked if told["second"] else "No other world was asked."
+    if told["lacking"]:
+        more += f" Not judged, for some policy's dreams are too short: {', '.join(told['lacking'])}."
+    head = ["evidence", "AUC", "found", "false alarms", "right about those made to exploit"]
+    return "\n\n".join([text, table(head, rows), more])
+
+
+def _judges(told: Mapping[str, Any]) -> str:
+    """How an honest policy was judged."""
+    threshold = f"Each threshold is set on honest policies alone, for {100 * FALSE:.0f} % of false alarms"
+    if told["families"] < 2:
+        return f"{threshold}; all are of one family, so that this share is so by construction, and measured of none."
+    return (
+        f"{threshold}. These are counted with every honest policy judged by a threshold that was set without its "
+        "family: an agent, its likeliest form and its mixes with chance are one, and so are chance and standing "
+        f"still. There are {told['families']} families."
     )
-    return "\n\n".join([text, table(["evidence", "AUC", "found", "false alarms"], rows), more])
+
+
+def _false(one: Mapping[str, Any]) -> str:
+    return "by construction" if one["false_alarms"]["value"] is None else cell(one["false_alarms"], 2)
 
 
 # -------------------------------------------------------------------- trust
@@ -176,33 +192,41 @@ def _trust(figures: Mapping[str, Any]) -> str:
     told = figures["trust"]
     text = (
         f"## Is trust a p-value?\n\nOn {told['episodes']} {told['on']}: were it one, it would be uniform at every "
-        "horizon, with a mean of 0.5 and 5 % of the steps below 0.05. The Kolmogorov-Smirnov distance is taken on "
-        f"values about {told['apart']} steps apart; its p-value holds as far as these are independent, which the "
-        "correlation of neighbours tells."
+        "horizon, with a mean of 0.5 and 5 % of the steps below 0.05. The distance is that of Kolmogorov and Smirnov "
+        f"from uniform. {_tested(told)} Later steps than {told['horizons'][-1]['to']} are ranked as those of the last "
+        "row: how well, nobody has measured."
     )
     rows = [
         [
             _span(one),
-            str(one["values"]),
+            f"{one['steps']:,}",
             f"{one['ks']:.3f}",
-            f"{one['p']:.3f}",
-            "-" if one["neighbours"] is None else f"{one['neighbours']:.2f}",
+            *_p(told, one),
             cell(one["mean"], 2),
             cell(one["below_5"], 3),
         ]
         for one in told["horizons"]
     ]
-    head = ["imagined steps", "values", "distance", "p", "neighbours", "mean", "below 0.05"]
+    head = ["imagined steps", "steps", "distance", *["p"] * bool(told["known"]), "mean", "below 0.05"]
     return "\n\n".join([text, table(head, rows)])
+
+
+def _tested(told: Mapping[str, Any]) -> str:
+    """What is proven by new episodes, and not by those of the calibration."""
+    if not told["known"]:
+        return "That it is nearly so here is how it was made, and proves nothing: there is no p-value."
+    return (
+        f"p is of a test whether disagreements are of the same law as along the {told['known']} episodes that trust "
+        "was calibrated on, with whole episodes shuffled between the two; other policies are another law, too."
+    )
+
+
+def _p(told: Mapping[str, Any], one: Mapping[str, Any]) -> list[str]:
+    if not told["known"]:
+        return []
+    return ["-" if one["p"] is None else f"{one['p']:.3f}"]
 
 
 def _span(one: Mapping[str, Any]) -> str:
     low, high = one["from"], one["to"]
-    if high is None:
-        return f"{low} and more"
     return str(low) if low == high else f"{low} to {high}"
-
-
-def _ci(one: Mapping[str, Any], digits: int = 0) -> str:
-    ends: Sequence[float] | None = one["ci95"]
-    return "-" if ends is None else f"{ends[0]:.{digits}f} to {ends[1]:.{digits}f}"

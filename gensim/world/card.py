@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,8 @@ def summary(gap: Gap) -> str:
     parts += [figures["alive"]["summary"]] if "alive" in figures else []
     returns = figures.get("returns", {})
     if {"dream", "real"} <= returns.keys():
-        parts.append(f"return {returns['dream']['mean']:.0f} dreamed, {returns['real']['mean']:.0f} real")
+        dreamed, real = amounts(*(returns[side]["mean"] for side in ("dream", "real")))
+        parts.append(f"return {dreamed} dreamed, {real} real")
     ranked = figures.get("ranking", {}).get("all")
     if ranked and ranked["spearman"]["value"] is not None:
         parts.append(f"ranks {ranked['policies']} policies with {ranked['spearman']['value']:.2f}")
@@ -216,20 +218,14 @@ def _returns(gap: Gap) -> str:
     returns = gap["figures"].get("returns")
     if not returns:
         return ""
-    rows = [
-        [
-            name,
-            f"{one['mean']:.0f}",
-            _range(one["ci95"], 0),
-            str(one["episodes"]),
-            f"{one['seeds'][0]:,} to {one['seeds'][1]:,}",
-        ]
-        for name, one in returns.items()
-        if name in ("dream", "real")
-    ]
+    rows = []
+    for name, one in ((name, returns[name]) for name in ("real", "dream") if name in returns):
+        mean, *ends = amounts(one["mean"], *(one["ci95"] or ()))
+        seeds = " to ".join(f"{seed:,}" for seed in one["seeds"])
+        rows.append([name, mean, " to ".join(ends) or "-", str(one["episodes"]), seeds])
     text = (
         f"## Return of an agent, dreamed and real\n\nThe agent `{returns['agent']}` in whole episodes: dreams begin "
-        f"where real episodes do, at temperature 1, and last {returns['horizon']} steps."
+        f"where real episodes do, at temperature 1, and last {returns['horizon']} steps at most."
     )
     table_of = table(["", "mean", "95 % interval", "episodes", "seeds"], rows)
     difference = returns.get("difference")
@@ -254,10 +250,8 @@ def _limits(gap: Gap) -> str:
 def _made(gap: Gap) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in gap["versions"].items())
     files = "\n".join(f"- `{name}` sha256 `{digest}`" for name, digest in gap["files"].items())
-    return (
-        f"## Where this comes from\n\nWritten by `{gap['command']}` with {versions}; every figure is in `gap.json`.\n\n"
-        f"{files}"
-    )
+    by = f" by `{gap['command']}`" if gap["command"] else ""
+    return f"## Where this comes from\n\nWritten{by} with {versions}; every figure is in `gap.json`.\n\n{files}"
 
 
 # -------------------------------------------------------------------- tables
@@ -272,6 +266,19 @@ def table_by_horizon(title: str, rows: Mapping[str, Gap], horizons: Sequence[int
 def cell(one: Gap, digits: int) -> str:
     """A figure of one number, with its interval."""
     return _cell(one["value"], one["low"], one["high"], digits)
+
+
+def amounts(*values: float) -> list[str]:
+    """Numbers with as many decimals as the largest needs for three digits: some games return 900, some 0.9."""
+    largest = max(abs(value) for value in values)
+    digits = max(0, 2 - math.floor(math.log10(largest))) if largest else 0
+    return [f"{round(value, digits) + 0.0:.{digits}f}" for value in values]  # no minus zero
+
+
+def amount(one: Gap) -> str:
+    """A mean return with its interval."""
+    mean, *ends = amounts(one["mean"], *(one["ci95"] or ()))
+    return f"{mean} ({' to '.join(ends)})" if ends else mean
 
 
 def _cells(one: Gap, digits: int) -> Iterable[str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from gensim.core.frames import check_side
@@ -105,3 +106,8 @@ class FitConfig:
                     f"emphasis={self.emphasis}: give top < bottom and left < right as shares in 0..1, "
                     "and a factor above 0"
                 )
+
+    def identity(self) -> str:
+        """What must be equal for a fit to go on, as JSON."""
+        left_out = {"data", "out", "init", "minutes", "steps", "save_every", "devices"}
+        return json.dumps({k: v for k, v in asdict(self).items() if k not in left_out}, sort_keys=True)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import time
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -69,7 +67,9 @@ class Fit:
         tensors |= {f"average.{k}": v for k, v in self.average.items()}
         tensors |= {f"adam.{i}.{k}": v for i, s in self._moments().items() for k, v in s.items()}
         tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
-        save_tensors(path, tensors, {"step": str(self.step), "seconds": str(self.seconds), "config": self._identity()})
+        save_tensors(
+            path, tensors, {"step": str(self.step), "seconds": str(self.seconds), "config": self.config.identity()}
+        )
 
     def load(self) -> bool:
         """Goes on from the folder's checkpoint if there is one; ValueError if it is another fit's."""
@@ -77,7 +77,7 @@ class Fit:
         if not path.exists():
             return False
         tensors, meta = load_tensors(path)
-        if meta.get("config") != self._identity():
+        if meta.get("config") != self.config.identity():
             raise ValueError(
                 f"{path} belongs to a fit with other settings: {meta.get('config')}; "
                 f"give the same settings to go on with it, or another --out to start anew"
@@ -101,10 +101,6 @@ class Fit:
 
     def _moments(self) -> dict[int, dict[str, Tensor]]:
         return self.optimiser.state_dict()["state"]
-
-    def _identity(self) -> str:
-        left_out = {"data", "out", "init", "minutes", "steps", "save_every", "devices"}
-        return json.dumps({k: v for k, v in asdict(self.config).items() if k not in left_out}, sort_keys=True)
 
     @torch.no_grad()
     def _follow(self) -> None:
