@@ -46,7 +46,8 @@ LEARN = (
     "--save-every 0 --threads 1 --json"
 )
 LOOP = (
-    f"loop {ENV_ID} --out loop --real-frames 300 --first 150 --rounds 1 --first-steps 8 --processes 1 --json "
+    f"loop {ENV_ID} --out loop --real-frames 600 --first 150 --rounds 1 --first-steps 8 --processes 1 --json "
+    "--choose 2 --finalists 2 --longest 75 "
     "--fit-steps 8 8 --learn-steps 320 320 --fit batch 2 length 8 decoded 2 hidden 32 holdout 0.2 "
     "--learn rows 4 n_steps 8 batch 16 epochs 1 horizon 10 net [16]"
 )
@@ -79,7 +80,12 @@ STAGES = (
     Stage("record in two processes", f"{RECORD} 2", least=("data/data.json", "data/meter.json")),
     Stage("fit", FIT, ("data",), ("world/world.safetensors", "world/starts.npz")),
     Stage("learn", LEARN, ("world",), ("agent/policy.safetensors",)),
-    Stage("loop", LOOP, result=("loop/data/*.npz", "loop/round-*/*/*.safetensors"), least=("loop/loop.json",)),
+    Stage(
+        "loop",
+        LOOP,
+        result=("loop/data/*.npz", "loop/data/*.json", "loop/round-*/*/*.safetensors", "loop/round-*/chosen.json"),
+        least=("loop/loop.json",),
+    ),
 )
 
 
@@ -195,6 +201,8 @@ def differences(stage: Stage, folder: Path, whole: Path) -> Iterator[str]:
         there, here = (
             {str(path.relative_to(place)): digest(path) for path in place.glob(pattern)} for place in (whole, folder)
         )
+        if not there:
+            yield f"an undisturbed run leaves no {pattern}"
         if there != here:
             yield f"{pattern} differs from an undisturbed run in {sorted(dict(there.items() ^ here.items()))}"
     yield from (f"{name} is not there in the end" for name in stage.least if not (folder / name).is_file())

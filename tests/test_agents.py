@@ -525,7 +525,13 @@ def test_processes_score_alike(tiny_world: Worlds, tmp_path: Path) -> None:
     two, one = (score(tmp_path, COUNTING, episodes=19, seed=3, processes=n) for n in (2, 1))  # blocks of 5 and 7
     assert two.returns == one.returns and two.seeds == one.seeds and two.real_frames == one.real_frames
     fields = {"env", "agent", "weights", "deterministic", "mean", "std", "ci95", "returns", "seeds"}
-    assert set(json.loads(json.dumps(two.to_dict()))) == fields | {"lengths", "real_frames", "seconds"}
+    assert set(json.loads(json.dumps(two.to_dict()))) == fields | {
+        "lengths",
+        "real_frames",
+        "seconds",
+        "env_kwargs",
+        "world_hash",
+    }
     single = score(tmp_path, COUNTING, episodes=1, processes=1)
     assert single.std is None and single.ci95 is None
 

@@ -2,8 +2,8 @@
 
 What is seen is the stock scenario's view, without status bar, drawn at 160 x 120: the 52 rows of it that monsters
 stand and fireballs fly in, drawn out to a square. Ceiling and floor, which tell nothing, are not seen. A step holds an
-action for 4 of the game's 35 tics a second and its reward is the number of tics survived in it, so that a return counts tics, as the literature does. An episode is
-cut after 2,100 tics, as there.
+action for 4 of the game's 35 tics a second and its reward is the number of tics survived in it, so that a return counts
+tics, as the literature does. An episode is cut after 2,100 tics, as there.
 
 Reference: World Models (Ha and Schmidhuber, 2018), arXiv:1803.10122. They act at every tic; 4 tics a step make an
 episode short enough to be dreamed.
