@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -753,6 +754,8 @@ def test_play(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert told["real_frames"] == taken == 12 and told["steps"] == 6
     assert main(["play", str(world), *few]) == 0
     assert "6 steps, 0 simulator frames" in capsys.readouterr().out
+    moved = shutil.copytree(tmp_path / "agent", tmp_path / "far" / "away" / "agent")
+    assert main(["play", str(world), *few, "--agent", str(moved)]) == 0  # its world is the one that is played
 
 
 def test_faults_of_play_are_told_in_one_line(

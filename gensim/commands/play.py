@@ -67,12 +67,13 @@ def _dream(options: Play) -> Any:
 
 def _hand(folder: Path, dream: Any) -> Any:
     """The agent's pilot, which is shown the world's own latents where it learned on them."""
-    from gensim.agents import Pilot, load
+    from gensim.agents import Agent, Pilot, load
 
-    agent = load(folder)
+    learned_in = Agent.load(folder).config.world
+    own = learned_in is not None and learned_in.hash == dream.world.hash
+    agent = load(folder, dream.world if own else None)
     if agent.config.action != dream.controls.action:
         raise ValueError(f"the world takes actions {dream.controls.action}, the agent gives {agent.config.action}")
-    own = agent.world is not None and agent.world.hash == dream.world.hash
     return Pilot(agent, filtered=not own)
 
 
