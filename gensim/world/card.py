@@ -164,7 +164,8 @@ def _head(gap: Gap) -> str:
         f"{world['size']} x {world['size']} frames at {world['fps']} a second "
         f"({world['skip']} simulator frames a step), {world['megabytes']:.1f} MB of weights.",
         f"- **Made from** {used:,} simulator frames{spent}. The meter counts every step that "
-        f"the simulator took for it, skipped ones included; those behind the figures below chose nothing.",
+        f"the simulator took for it, skipped ones included; what a kill lost was taken again, alike, and counts once. "
+        f"Frames behind the figures below chose nothing.",
         f"- **Fitted** for {budget}{minutes}.",
         f"- **In one line**: {gap['summary']}.",
         f"![Dreamed below real, by horizon]({PICTURE})",
