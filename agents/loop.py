@@ -31,7 +31,7 @@ CLOCK = "loop.seconds.json"
 MADE = "loop.made.json"
 CHOICE = "choice of the best round"  # what the finalists' frames are charged to
 SEEDS = 100_000  # reset seeds of one run of the loop; no two stages share one
-ROUND = 1_000  # of these, the seeds of one stage of recording
+LAST = 1_000  # of these, the last, on which the finalists play
 
 
 @dataclass(frozen=True)
@@ -77,10 +77,10 @@ class LoopConfig:
                 f"alone={self.alone}, first={self.first}, fit_steps={self.fit_steps}, learn_steps={self.learn_steps}: "
                 "give 0 < alone < 1, and at least 1 of the others"
             )
-        if not 0 <= self.choose <= ROUND or min(self.finalists, self.longest, self.processes) < 1:
+        if not 0 <= self.choose <= LAST or min(self.finalists, self.longest, self.processes) < 1:
             raise ValueError(
                 f"choose={self.choose}, finalists={self.finalists}, longest={self.longest}, "
-                f"processes={self.processes}: give 0 to {ROUND:,} episodes, and at least 1 of the others"
+                f"processes={self.processes}: give 0 to {LAST:,} episodes, and at least 1 of the others"
             )
         if self.round_frames < 1:
             raise ValueError(
@@ -181,23 +181,26 @@ class Loop:
 
     def _take(self, name: int, frames: int, policy: str, agent: Path | None, steps: int | None) -> None:
         self.say(f"round {name // 2}: record ({policy}) up to {frames:,} frames")
-        self._afford(name, frames)
+        first = self._first(name, frames)
         about = {} if agent is None else {"agent": sha256(agent / "policy.safetensors")}
         recording = RecordConfig(
             out=self.data,
             frames=frames,
             policy=policy,
             agent=agent,
-            seed=self.config.seed * SEEDS + name * ROUND,
-            seeds=ROUND,
+            seed=first,
+            seeds=self._choosing - first,
             round=name,
             processes=self.config.processes,
             max_episode_steps=steps,
         )
         record(recording, Maker(self.make, driver, about), self.quiet)
 
-    def _afford(self, name: int, frames: int) -> None:
-        """ValueError if all that a stage may record is there already, from rounds that were meant to be fewer."""
+    def _first(self, name: int, frames: int) -> int:
+        """A stage's first reset seed: the one after all earlier stages', which are done.
+
+        ValueError if all that it may record is there already, from rounds that were meant to be fewer.
+        """
         headers = Dataset(self.data).episodes if (self.data / "data.json").exists() else ()
         there = sum(header.real_frames for header in headers)
         if there >= frames and not any(header.meta["round"] == name for header in headers):
@@ -205,6 +208,8 @@ class Loop:
                 f"{there:,} frames are recorded, and {self.config.real_frames:,} in {self.config.rounds} rounds leave "
                 f"{frames:,} up to here: give more real frames, or fewer rounds"
             )
+        before = (header.meta["seed"] for header in headers if header.meta["round"] < name)
+        return max(before, default=self.config.seed * SEEDS - 1) + 1
 
     def _fit(self, index: int, world: Path) -> None:
         """Goes on with the last round's fit, its moments and averages included, on the data of now."""
@@ -244,9 +249,14 @@ class Loop:
                 with self._timed("choose"):
                     self._play(index, path)
 
+    @property
+    def _choosing(self) -> int:
+        """The first reset seed on which the finalists play."""
+        return (self.config.seed + 1) * SEEDS - LAST
+
     def _play(self, index: int, path: Path) -> None:
-        first = self.config.seed * SEEDS + SEEDS - ROUND
-        played = score(self.folder(index, "agent"), self.env_id, self.config.choose, first, self.config.processes)
+        agent, first = self.folder(index, "agent"), self._choosing
+        played = score(agent, self.env_id, self.config.choose, first, self.config.processes)
         write_json(path, {"returns": played.returns, "real_frames": played.real_frames, "seeds": played.seeds})
 
     # ---------------------------------------------------------------- report
