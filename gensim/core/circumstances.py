@@ -13,9 +13,7 @@ PACKAGES = (
     *("gensim-worlds", "gymnasium", "numpy", "torch", "stable-baselines3", "safetensors", "opencv-python", "pygame"),
     *("Box2D", "vizdoom", "minari", "h5py"),
 )
-
-
-_given: list[str] = []
+_given: list[str] = []  # the command line of this process, where one was told
 
 
 def tell(argv: Sequence[str]) -> None:

@@ -67,9 +67,8 @@ class Fit:
         tensors |= {f"average.{k}": v for k, v in self.average.items()}
         tensors |= {f"adam.{i}.{k}": v for i, s in self._moments().items() for k, v in s.items()}
         tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
-        save_tensors(
-            path, tensors, {"step": str(self.step), "seconds": str(self.seconds), "config": self.config.identity()}
-        )
+        meta = {"step": str(self.step), "seconds": str(self.seconds), "config": self.config.identity()}
+        save_tensors(path, tensors, meta)
 
     def load(self) -> bool:
         """Goes on from the folder's checkpoint if there is one; ValueError if it is another fit's."""
