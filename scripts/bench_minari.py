@@ -16,15 +16,19 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tyro
+from bench import interval
 
 from gensim.core.circumstances import circumstances, tell
 from gensim.core.files import write_json
+from gensim.envs.real import make_real
 from gensim.episodes.logs import to_minari
+from gensim.episodes.record import SEED_LIMIT, Maker, RecordConfig, record
 from gensim.episodes.sample import Sampler
 from gensim.episodes.store import Dataset
 
@@ -33,17 +37,19 @@ from gensim.episodes.store import Dataset
 class Bench:
     """Compare sampling from Minari and from gensim."""
 
-    data: Path = Path("data/r0")
-    """Folder of recorded episodes."""
+    data: Path | None = None
+    """Folder of recorded episodes; None records random driving in CarRacing."""
     episodes: int = 40
     """So many of them are used."""
+    steps: int = 200
+    """Steps of an episode that is recorded for this, of 4 simulator frames each."""
     length: int = 32
     """Frames in a window."""
     batch: int = 16
     """Windows in a batch."""
     batches: int = 8
     """Batches timed in each turn."""
-    turns: int = 5
+    turns: int = 15
     """Turns that each way takes, one after another; the median counts."""
     seed: int = 0
     """Of the draws."""
@@ -59,23 +65,33 @@ def main(bench: Bench) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             theirs = to_minari(ours, "bench/lossless-v0")
-        rates = race(bench, ways(bench, ours, theirs))
+        turns = race(bench, ways(bench, ours, theirs))
         frames = sum(header.length + 1 for header in ours.episodes)
         sizes = {
             "gensim": bytes_of(ours.folder) / frames,
             "minari": bytes_of(Path(theirs.storage.data_path)) / frames,
         }
-    write_json(bench.out, report(bench, rates, sizes, frames))
-    print(f"{bench.out}: {rates}")
+    found = report(bench, turns, sizes, frames)
+    write_json(bench.out, found)
+    print(f"{bench.out}: {found['frames_per_second']}, 95 %: {found['intervals']}")
 
 
 def excerpt(bench: Bench, folder: Path) -> Dataset:
     """The first episodes of a data set as one of their own."""
-    source = Dataset(bench.data)
+    source = Dataset(bench.data or recorded(bench, folder.with_name("recorded")))
     folder.mkdir()
     for path in [source.folder / "data.json", *source.paths()[: bench.episodes]]:
         shutil.copy(path, folder)
     return Dataset(folder)
+
+
+def recorded(bench: Bench, folder: Path) -> Path:
+    """Random driving, recorded."""
+    config = RecordConfig(
+        out=folder, frames=SEED_LIMIT, seeds=bench.episodes, seed=bench.seed, max_episode_steps=bench.steps
+    )
+    record(config, Maker(partial(make_real, "CarRacing-v3", (64, 64))))
+    return folder
 
 
 def ways(bench: Bench, ours: Dataset, theirs: Any) -> dict[str, Callable[[int], int]]:
@@ -118,15 +134,15 @@ def stacked(parts: list[np.ndarray]) -> int:
     return len(np.concatenate(parts))
 
 
-def race(bench: Bench, entrants: dict[str, Callable[[int], int]]) -> dict[str, float]:
-    """Median frames a second over turns that every way takes one after another, one thread each."""
+def race(bench: Bench, entrants: dict[str, Callable[[int], int]]) -> dict[str, list[float]]:
+    """Frames a second in the turns that every way takes one after another, one thread each."""
     turns: dict[str, list[float]] = {name: [] for name in entrants}
     for turn in range(bench.turns + 1):
         for name, sample in entrants.items():
             began = time.perf_counter()
             frames = sum(sample(turn * bench.batches + i) for i in range(bench.batches))
             turns[name].append(frames / (time.perf_counter() - began))
-    return {name: round(statistics.median(rates[1:]), 1) for name, rates in turns.items()}  # the first warms up
+    return {name: rates[1:] for name, rates in turns.items()}  # the first warms up
 
 
 def bytes_of(folder: Path) -> float:
@@ -134,11 +150,13 @@ def bytes_of(folder: Path) -> float:
     return float(sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()))
 
 
-def report(bench: Bench, rates: dict[str, float], sizes: dict[str, float], frames: int) -> dict[str, Any]:
+def report(bench: Bench, turns: dict[str, list[float]], sizes: dict[str, float], frames: int) -> dict[str, Any]:
     """The result, with what is needed to make it again."""
     return {
-        "what": "frames sampled a second, one thread, median of turns",
-        "frames_per_second": rates,
+        "what": "frames sampled a second, one thread, median of turns; intervals are of the median, 95 %",
+        "frames_per_second": {name: round(statistics.median(rates), 1) for name, rates in turns.items()},
+        "intervals": {name: [round(end, 1) for end in interval(rates)] for name, rates in turns.items()},
+        "turns": bench.turns,
         "bytes_per_frame": {name: round(size, 1) for name, size in sizes.items()},
         "frames": frames,
         "seed": bench.seed,

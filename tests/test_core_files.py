@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gensim.core import files
 from gensim.core.files import atomic_path, load_tensors, read_json, save_tensors, sha256, write_json
 from gensim.core.frames import decode, encode, mosaic, resize, to_frames, to_model
 from gensim.core.progress import bar
@@ -29,6 +31,22 @@ def test_what_a_killed_writer_left_goes_and_what_a_living_one_writes_stays(tmp_p
         write_json(path, {"quick": 1})
         assert sorted(tmp_path.iterdir()) == sorted([path, slow])
     assert list(tmp_path.iterdir()) == [path] and path.read_text() == "{}"
+
+
+def test_a_sweep_between_making_and_locking_a_file_harms_no_writer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, make, made = tmp_path / "a.json", tempfile.mkstemp, []
+
+    def slow(**kwargs: str) -> tuple[int, str]:
+        made.append(make(**kwargs))
+        if len(made) == 1:
+            files._sweep(path)
+        return made[-1]
+
+    monkeypatch.setattr(tempfile, "mkstemp", slow)
+    write_json(path, {"whole": 1})
+    assert len(made) == 2 and list(tmp_path.iterdir()) == [path] and read_json(path) == {"whole": 1}
 
 
 def test_an_atomic_write_is_whole_or_absent(tmp_path: Path) -> None:

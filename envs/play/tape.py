@@ -11,7 +11,7 @@ import numpy as np
 
 from gensim.core.frames import decode
 from gensim.episodes import Dataset, Episode, write_episode
-from gensim.episodes.record import versions
+from gensim.episodes.record import made_with
 
 ROUND = 90  # of the names of episodes that a person drove: far behind any round of a loop
 PURPOSE = "play"  # what frames are charged to that left no episode
@@ -137,7 +137,7 @@ class Keeper:
             return self._forget(tape)
         tape.name = tape.name or self._free(f"{ROUND:02d}-{tape.seed:06d}")
         who = {"policy": "human", "human_steps": tape.humans, **self.about}
-        episode = tape.episode({**self.spec, "round": ROUND, **who, "versions": versions()})
+        episode = tape.episode({**self.spec, "round": ROUND, **who, "versions": made_with()})
         write_episode(self.folder, episode, tape.name)
         self.kept[tape.name], tape.changed = int(episode.meta["real_frames"]), False
 

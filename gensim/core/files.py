@@ -37,10 +37,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=f".tmp{path.suffix}", dir=path.parent)
-    temporary = Path(name)
+    handle, temporary = _temporary(path)
     try:
-        _alone(handle)
         yield temporary
         _flush(temporary)
         os.chmod(temporary, 0o666 & ~_umask())
@@ -49,6 +47,19 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     finally:
         os.close(handle)
         temporary.unlink(missing_ok=True)
+
+
+def _temporary(path: Path) -> tuple[int, Path]:
+    """A new file beside `path`, open and locked, so that no other writer's sweep takes it for one left behind."""
+    while True:
+        handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=f".tmp{path.suffix}", dir=path.parent)
+        if fcntl is None:
+            return handle, Path(name)
+        with suppress(OSError):  # some network drives lock nothing
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        if os.fstat(handle).st_nlink:
+            return handle, Path(name)
+        os.close(handle)  # a sweep was faster than the lock
 
 
 def _alone(handle: int) -> bool:

@@ -126,7 +126,7 @@ def record_episode(
         cut = not term and len(tape.rew) + 1 == config.max_episode_steps
         tape.add(encode(frame), act, rew, term, trunc or cut, info["real_frames"])
     meta = {"seed": seed, "round": config.round, "policy": config.policy, "policy_key": key}
-    return tape.episode({**env.spec_dict, **meta, **(about or {}), "versions": versions()})
+    return tape.episode({**env.spec_dict, **meta, **(about or {}), "versions": made_with()})
 
 
 @dataclass
@@ -282,7 +282,7 @@ def _serve(link: Connection, config: RecordConfig, maker: Maker) -> None:
         link.send(traceback.format_exc())
 
 
-def versions() -> dict[str, str]:
+def made_with() -> dict[str, str]:
     """The versions of what an episode was made with."""
     return {
         "gensim-worlds": version("gensim-worlds"),
