@@ -13,6 +13,7 @@ import pytest
 import tyro
 
 from gensim.__main__ import VERBS, _verbs
+from gensim.envs.spec import IMITATIONS
 
 ROOT = Path(__file__).parents[1]
 README, PAGE = ROOT / "README.md", ROOT / "docs" / "own_world.md"
@@ -134,14 +135,16 @@ def test_links_lead_somewhere() -> None:
         assert not missing, f"{page.name} names {missing}"
 
 
-def test_the_recipe_is_a_loop_within_its_budget() -> None:
-    """What scripts/loop_carracing asks for is what the command line takes, and at most 500,000 frames."""
-    text = (ROOT / "scripts/loop_carracing").read_text().replace("\\\n", " ")
+@pytest.mark.parametrize("world", ["carracing", "takecover"])
+def test_a_recipe_is_a_loop_within_its_budget(world: str) -> None:
+    """What scripts/loop_WORLD asks for is what the command line takes, and at most 500,000 frames."""
+    text = (ROOT / f"scripts/loop_{world}").read_text().replace("\\\n", " ")
     asked = re.search(r"gensim (loop .*)", text)
     assert asked
     line = asked[1].replace('"$1"', "runs").replace('"$2"', "0").split()
     options = parse(line)
-    assert options.env_id == "CarRacing-v3" and options.real_frames <= 500_000  # type: ignore[attr-defined]
+    assert IMITATIONS[options.env_id] == f"gensim.envs.{world}"  # type: ignore[attr-defined]
+    assert options.real_frames <= 500_000  # type: ignore[attr-defined]
 
 
 def parse(line: list[str]) -> object:
