@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -74,6 +76,20 @@ def test_a_seed_is_a_game(doom: RealEnv) -> None:
         assert np.array_equal(same, frames) and np.array_equal(sames, rewards)
     again.close()
     assert frames.shape[1:] == (64, 64, 3) and not np.array_equal(others, rewards[: len(others)])
+
+
+def test_games_begin_one_after_another(doom: RealEnv) -> None:
+    """Two that make and clear the folder `_vizdoom` at once would end both."""
+    fcntl = pytest.importorskip("fcntl")
+    folder = os.open(".", os.O_RDONLY)
+    fcntl.flock(folder, fcntl.LOCK_EX)
+    begun = threading.Thread(target=doom.reset, kwargs={"seed": 1})
+    begun.start()
+    begun.join(1.0)
+    assert begun.is_alive() and not Path("_vizdoom").exists()
+    os.close(folder)
+    begun.join(60.0)
+    assert not begun.is_alive() and doom.step(NONE)[1] == SPEC.skip
 
 
 def test_it_is_the_stock_game(doom: RealEnv) -> None:

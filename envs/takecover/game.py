@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,27 @@ from vizdoom.gymnasium_wrapper.gymnasium_env_defns import VizdoomScenarioEnv
 
 from gensim.envs.takecover import LIMIT, SEEN
 
+try:
+    import fcntl
+except ImportError:  # Windows has none
+    fcntl = None  # type: ignore[assignment]
+
 LITTER = Path("_vizdoom")  # what the game makes where it is started, and never uses
+
+
+@contextmanager
+def _turn() -> Iterator[None]:
+    """Lets one process after another begin a game in this folder: two that make their litter at once end both."""
+    if fcntl is None:
+        yield
+        return
+    folder = os.open(".", os.O_RDONLY)
+    try:
+        with suppress(OSError):  # some network drives lock nothing
+            fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
 
 
 class TakeCover(VizdoomScenarioEnv):
@@ -27,11 +47,15 @@ class TakeCover(VizdoomScenarioEnv):
 
     def reset(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         """A new game from a seed."""
-        clean = not LITTER.exists()
-        obs, info = super().reset(**kwargs)
-        if clean:
-            with suppress(OSError):
-                LITTER.rmdir()
+        if self.game.is_running():
+            obs, info = super().reset(**kwargs)
+        else:
+            with _turn():
+                clean = not LITTER.exists()
+                obs, info = super().reset(**kwargs)
+                if clean:
+                    with suppress(OSError):
+                        LITTER.rmdir()
         self.alive = obs
         return obs, info
 
