@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,11 @@ from gensim.core.seeds import fold
 from gensim.episodes import Dataset
 from gensim.episodes.sample import Sampler
 from gensim.world.config import FitConfig, NetConfig
-from gensim.world.net import Net, pixel_weights, total
+from gensim.world.net import Net, total
+from gensim.world.weights import Weights
 from gensim.world.world import World
 
+COUNTED = 2000  # frames whose colours are counted
 CHECKPOINT = "fit/checkpoint.safetensors"
 
 
@@ -40,7 +43,7 @@ class Fit:
         others = [value for name, value in net.named_parameters() if not name.startswith("encoder.")]
         optimiser = torch.optim.Adam([{"params": encoder}, {"params": others}], config.lr, eps=1e-8)
         self.net, self.optimiser = self.fabric.setup(net, optimiser)
-        self.weight = self.fabric.to_device(pixel_weights(config.emphasis, net_config.size))
+        self.weights = Weights.of(net_config.size, config.emphasis)
 
     def update(self, batch: dict[str, Tensor]) -> dict[str, float]:
         """One optimiser step on a batch; returns the loss's parts."""
@@ -49,8 +52,8 @@ class Fit:
         c, warm = self.config, (self.step + 1) / self.config.warmup
         for group, late in zip(self.optimiser.param_groups, (1, 0)):  # the encoder begins when the decoder has
             group["lr"] = c.lr * min(1.0, max(0.0, (warm - late) / (1 + late)))
-        weight = None if self.weight is None else 1 + (self.weight - 1) * min(1.0, self.step / c.settle)
-        parts = self.net(self.fabric.to_device(batch), c.free_nats, c.decoded, generator, weight)
+        weights = self.weights and partial(self.weights, settled=min(1.0, self.step / c.settle))
+        parts = self.net(self.fabric.to_device(batch), c.free_nats, c.decoded, generator, weights)
         self.fabric.backward(total(parts, self.config))
         self.fabric.clip_gradients(self.net, self.optimiser, max_norm=self.config.clip, error_if_nonfinite=True)
         self.optimiser.step()
@@ -98,6 +101,12 @@ class Fit:
             self.net.module.get_buffer(name).copy_(tallies)
             self.average[name].copy_(tallies)
 
+    def count(self, sampler: Sampler) -> None:
+        """Weighs colours by how rare they are in frames of the data, where the settings ask for it."""
+        if self.config.rarity:
+            frames = torch.from_numpy(sampler.some(COUNTED))
+            self.weights = Weights.of(self.net.module.config.size, self.config.emphasis, frames)
+
     def _moments(self) -> dict[int, dict[str, Tensor]]:
         return self.optimiser.state_dict()["state"]
 
@@ -116,8 +125,9 @@ def fit(config: FitConfig, quiet: bool = False) -> World:
     dataset = Dataset(config.data)
     run = Fit(config, net_config(config, dataset.spec))
     run.load()
-    sampler = Sampler(dataset, config.length, config.batch, config.seed, config.holdout)
+    sampler = Sampler(dataset, config.length, config.batch, config.seed, config.holdout, mirror=config.mirror)
     run.limit(torch.from_numpy(sampler.limits))
+    run.count(sampler)
     _loop(run, sampler, quiet)
     return export(run, dataset, sampler)
 
