@@ -28,7 +28,7 @@ from gensim.core.circumstances import circumstances, tell
 from gensim.core.files import write_json
 from gensim.envs.real import make_real
 from gensim.episodes.logs import to_minari
-from gensim.episodes.record import SEED_LIMIT, Maker, RecordConfig, record
+from gensim.episodes.record import Maker, RecordConfig, record
 from gensim.episodes.sample import Sampler
 from gensim.episodes.store import Dataset
 
@@ -87,10 +87,9 @@ def excerpt(bench: Bench, folder: Path) -> Dataset:
 
 def recorded(bench: Bench, folder: Path) -> Path:
     """Random driving, recorded."""
-    config = RecordConfig(
-        out=folder, frames=SEED_LIMIT, seeds=bench.episodes, seed=bench.seed, max_episode_steps=bench.steps
-    )
-    record(config, Maker(partial(make_real, "CarRacing-v3", (64, 64))))
+    frames = 4 * bench.episodes * bench.steps
+    config = RecordConfig(out=folder, frames=frames, seed=bench.seed, max_episode_steps=bench.steps)
+    record(config, Maker(partial(make_real, "CarRacing-v3")))
     return folder
 
 
