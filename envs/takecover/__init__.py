@@ -43,6 +43,7 @@ SPEC = WorldSpec(
     reward_threshold=750.0,
     emphasis=(0.2, 0.6, 0.0, 1.0, 4.0),  # where monsters stand and fireballs begin, a few pixels each
     rarity=True,
+    calibrate=True,
     tally=False,
     mirror=(NONE, LEFT, RIGHT),
     max_steps=LIMIT // 4,

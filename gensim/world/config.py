@@ -81,6 +81,10 @@ class FitConfig:
     mirror: tuple[int, ...] | None = None
     """Where left and right are alike in the simulator: the choice that each choice becomes in a mirror, or for numbers
     the sign of each, 1 or -1. Half of the windows are then learned mirrored. None: never."""
+    calibrate: bool | None = None
+    """Whether ends are made as probable as held-out episodes bear out, and the prior as hot as it takes for random play
+    to last as long in dreams as it really did; see `gensim.world.ends` and `gensim.world.temper`. None: no, unless the
+    simulator is known better."""
     settle: int = 1000
     """Steps over which the pixels' weights rise from 1 to their own; begun with the whole, latents may say nothing."""
     rep: float = 0.1

@@ -16,7 +16,7 @@ from gensim.core.devices import has_bfloat16
 from gensim.core.files import load_tensors, save_tensors
 from gensim.core.progress import bar
 from gensim.core.seeds import fold
-from gensim.episodes import Dataset
+from gensim.episodes import Dataset, read_episode
 from gensim.episodes.sample import Sampler
 from gensim.world.config import FitConfig, NetConfig
 from gensim.world.net import Net, total
@@ -158,8 +158,21 @@ def export(run: Fit, dataset: Dataset, sampler: Sampler) -> World:
     weights = {k: v.detach().float().cpu() for k, v in run.average.items()}
     spec = dataset.spec | {"real_frames": dataset.meter()["real_frames"], "fit_steps": run.step}
     world = World.from_weights(run.net.module.config, weights, spec | {"fit_seconds": round(run.seconds)})
+    if run.config.calibrate:
+        world = _calibrated(world, dataset, sampler)
     world = furnish(world, dataset, sampler.heldout)
     world.save(run.config.out)
+    return world
+
+
+def _calibrated(world: World, dataset: Dataset, sampler: Sampler) -> World:
+    from gensim.world.ends import assured
+    from gensim.world.temper import tempered
+
+    world, (slope, shift) = assured(world, [read_episode(header.path) for header in sampler.heldout])
+    world, temperature = tempered(world, dataset)
+    told = {"ends_slope": slope, "ends_shift": shift, "prior_temperature": temperature}
+    world.spec = world.spec | {"calibrated": {name: round(value, 4) for name, value in told.items()}}
     return world
 
 
