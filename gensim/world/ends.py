@@ -43,14 +43,15 @@ def told(world: World, episodes: Sequence[Episode]) -> tuple[np.ndarray, np.ndar
     acts, frames = [action_rows(world, e) for e in episodes], [e.frames() for e in episodes]
     state = world.first(np.stack([f[0] for f in frames]), np.arange(len(episodes), dtype=np.uint64))
     probs, ends = [], []
-    for t in range(lengths.max()):
+    for t in range(int(lengths.max())):
         live = np.flatnonzero(lengths > t)
-        at = np.minimum(t, lengths - 1)
-        rew = np.array([e.rew[i] for e, i in zip(episodes, at)])
-        act, seen = (np.stack([rows[i] for rows, i in zip(of, when)]) for of, when in ((acts, at), (frames, at + 1)))
+        at = np.minimum(t, lengths - 1).tolist()
+        act = np.stack([rows[i] for rows, i in zip(acts, at)])
+        seen = np.stack([rows[i + 1] for rows, i in zip(frames, at)])
+        rew = np.array([episode.rew[i] for episode, i in zip(episodes, at)])
         state, step = world.observe(state, act, seen, rew)
         probs.append(step.term_prob[live])
-        ends.append(np.array([episodes[i].term[t] for i in live]))
+        ends.append(np.array([episodes[i].term[t] for i in live.tolist()]))
     p = np.concatenate(probs).astype(np.float64).clip(1e-12, 1 - 1e-7)
     return np.log(p) - np.log1p(-p), np.concatenate(ends)
 
