@@ -1,11 +1,13 @@
 """Fitting: what leads to what is learned as recorded, and a kill changes nothing."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from copy import deepcopy
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from gensim.core.files import load_tensors, sha256
+from gensim.core.files import load_tensors, save_tensors, sha256
 from gensim.episodes import Dataset, Episode, read_episode, write_episode
 from gensim.episodes.sample import Sampler
 from gensim.world import FitConfig, NetConfig, World
@@ -240,7 +242,27 @@ def test_a_fit_counts_colours_where_it_is_asked_to(data, tmp_path):
     run.count(Sampler(Dataset(data), 6, 2, 0))
     frames = torch.from_numpy(Sampler(Dataset(data), 6, 2, 0).some(500))
     assert run.weights(frames).std() > 0.1
+
+
+def test_rarity_and_mirror_reach_the_fit(data, tmp_path):
+    plain = FitConfig(data, tmp_path / "plain", steps=2, batch=2, length=6, hidden=32, settle=1, tally=False)
+    others = {"rarity": {"rarity": True}, "mirror": {"mirror": (-1,)}, "none": {"mirror": ()}}
+    made = {name: fit(replace(plain, out=tmp_path / name, **one), quiet=True).weights() for name, one in others.items()}
+    base = fit(plain, quiet=True).weights()
+    equal = {name: all(torch.equal(one[k], base[k]) for k in base) for name, one in made.items()}
+    assert equal == {"rarity": False, "mirror": False, "none": True}
+
+
+def test_a_fit_from_before_a_setting_was_there_goes_on(data, tmp_path):
+    config = FitConfig(data, tmp_path, steps=1, batch=2, length=6, hidden=32, rarity=False)
     fit(config, quiet=True)
+    tensors, meta = load_tensors(tmp_path / CHECKPOINT)
+    older = {name: value for name, value in json.loads(meta["config"]).items() if name not in ("rarity", "mirror")}
+    save_tensors(tmp_path / CHECKPOINT, tensors, meta | {"config": json.dumps(older)})
+    assert fit(replace(config, steps=2), quiet=True).spec["fit_steps"] == 2
+    save_tensors(tmp_path / CHECKPOINT, tensors, meta | {"config": json.dumps(older)})
+    with pytest.raises(ValueError, match="other settings"):
+        fit(replace(config, steps=2, rarity=True), quiet=True)
 
 
 @pytest.mark.parametrize("tally", [None, True, False])

@@ -54,6 +54,7 @@ def test_the_world_says_what_it_imitates() -> None:
     assert spec_of(ID) is SPEC and SPEC.max_steps * SPEC.skip == LIMIT and SPEC.fps * SPEC.skip == 35
     keys = Controls(SPEC.action, SPEC.keys).keys_to_action()
     assert keys == {"": NONE, "a": LEFT, "d": RIGHT}
+    assert SPEC.mirror is not None and [SPEC.mirror[a] for a in (NONE, LEFT, RIGHT)] == [NONE, RIGHT, LEFT]
 
 
 @pytest.mark.parametrize("id_", [ID, "vizdoom.gymnasium_wrapper:VizdoomBasic-v1"])
@@ -170,9 +171,13 @@ def test_a_dream_without_fire_is_told_from_one_with() -> None:
     real = rng.integers(0, 120, (12, 1, 2, 64, 64, 3), np.uint8)
     real[:6, :, 1, 30:33, 20:23] = (255, 190, 40)  # half of them burn at the second horizon
     sides = {"real": real, "dream": real.repeat(2, 1), "repeated": real[:, :, [0, 0]]}
-    told = Futures((1, 5), real[:, 0, 0], sides, {}, np.zeros((12, 5)), np.zeros((12, 2, 5)), np.arange(12))
+    alive = np.ones((12, 2, 2), bool)
+    alive[9:, 1, 1] = False  # some that do not burn are over
+    told = Futures((1, 5), real[:, 0, 0], sides, {}, np.zeros((12, 5)), np.zeros((12, 2, 5)), alive, np.arange(12))
     found = measure(None, None, told, 0)  # type: ignore[arg-type]
-    assert found["fire"]["real"]["value"] == found["fire"]["dream"]["value"] == [0, 0.5]
+    assert found["fire"]["real"]["value"] == [0, 0.5]
+    assert found["fire"]["dream"]["value"] == [0, pytest.approx(12 / 21, abs=1e-4)]
+    assert found["alive"]["value"] == [1, pytest.approx(21 / 24)]
     assert found["fire"]["repeated"]["value"] == [0, 0]
     assert found["rivals"]["dream"]["kappa"]["value"][1] == 1 and found["rivals"]["repeated"]["kappa"]["value"][1] == 0
-    assert "50 % of late dreamed frames" in found["summary"] and "| dream " in describe(found, 8.75)
+    assert "57 % of late dreamed frames, 50 %" in found["summary"] and "| dream " in describe(found, 8.75)

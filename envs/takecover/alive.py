@@ -23,12 +23,18 @@ def fire(frames: np.ndarray) -> np.ndarray:
 
 
 def measure(world: World, heldout: Heldout, told: Futures, simulated: int, seed: int = 0) -> dict[str, Any]:
-    """Fireballs by horizon, dreamed and by the baselines, against what was recorded; nothing is replayed."""
+    """Fireballs by horizon, dreamed and by the baselines, against what was recorded; nothing is replayed.
+
+    What is dreamed after the player's death in the dream is left out: no recorded frame shows that.
+    """
     seen = {name: each(fire, frames) for name, frames in told.sides.items()}  # (n, m, q) bool
+    alive = {name: told.alive if name == "dream" else np.ones_like(there) for name, there in seen.items()}
+    shown = {name: np.where(alive[name], there, np.nan) for name, there in seen.items()}
     figures: dict[str, Any] = {
         "horizons": list(told.horizons),
-        "fire": {name: mean_figure(there.astype(float), told.group, seed) for name, there in seen.items()},
-        "rivals": {name: agreement(seen[name], seen["real"], told.group, seed) for name in told.rivals},
+        "fire": {name: mean_figure(one, told.group, seed) for name, one in shown.items()},
+        "rivals": {name: agreement(seen[name], seen["real"], told.group, seed, alive[name]) for name in told.rivals},
+        "alive": mean_figure(told.alive.astype(float), told.group, seed),
     }
     return figures | {"summary": summary(figures)}
 
@@ -44,7 +50,9 @@ def describe(alive: dict[str, Any], fps: float) -> str:
     horizons = alive["horizons"]
     text = (
         f"## Alive\n\nFireballs are read from frames alone, as at least {FEW} pixels of fire, alike in the dream and "
-        "in what was recorded. Always naming the commoner answer has balanced accuracy 0.5 and kappa 0."
+        "in what was recorded. Dreams count up to their own end: a share of "
+        f"{alive['alive']['value'][-1]:.2f} live on to the last horizon, as all recorded segments do. Always naming "
+        "the commoner answer has balanced accuracy 0.5 and kappa 0."
     )
     tables = [table_by_horizon("Share of frames with a fireball", alive["fire"], horizons, fps, 2)]
     for kind, label in KINDS.items():

@@ -17,10 +17,15 @@ def each(reading: Callable[[np.ndarray], np.ndarray], frames: np.ndarray) -> np.
     return reading(frames.reshape(-1, *frames.shape[3:])).reshape(frames.shape[:3])
 
 
-def agreement(said: np.ndarray, true: np.ndarray, group: np.ndarray, seed: int = 0) -> dict[str, Any]:
-    """Accuracy, balanced accuracy and Cohen's kappa, by horizon, of answers (n, m, q) to truths (n, 1, q), bool."""
-    kinds = (said & true, said & ~true, ~said & true, ~said & ~true)
-    counts = np.stack(kinds, -1).sum(1).astype(float)  # (n, q, 4)
+def agreement(
+    said: np.ndarray, true: np.ndarray, group: np.ndarray, seed: int = 0, there: np.ndarray | None = None
+) -> dict[str, Any]:
+    """Accuracy, balanced accuracy and Cohen's kappa, by horizon, of answers (n, m, q) to truths (n, 1, q), bool.
+
+    Only the answers that are there (n, m, q) count.
+    """
+    kinds = np.stack((said & true, said & ~true, ~said & true, ~said & ~true), -1)
+    counts = (kinds if there is None else kinds & there[..., None]).sum(1).astype(float)  # (n, q, 4)
     statistics = {"accuracy": _accuracy, "balanced": _balanced, "kappa": _kappa}
     return {name: figure(counts, statistic, group, seed) for name, statistic in statistics.items()}
 

@@ -80,7 +80,8 @@ class FitConfig:
     unless the simulator is known better."""
     mirror: tuple[int, ...] | None = None
     """Where left and right are alike in the simulator: the choice that each choice becomes in a mirror, or for numbers
-    the sign of each, 1 or -1. Half of the windows are then learned mirrored. None: never."""
+    the sign of each, 1 or -1. Half of the windows are then learned mirrored; with (), none. None: none, unless the
+    simulator is known better."""
     calibrate: bool | None = None
     """Whether ends are made as probable as held-out episodes bear out, and the prior as hot as it takes for random play
     to last as long in dreams as it really did; see `gensim.world.ends` and `gensim.world.temper`. None: no, unless the
@@ -119,5 +120,5 @@ class FitConfig:
 
     def identity(self) -> str:
         """What must be equal for a fit to go on, as JSON."""
-        left_out = {"data", "out", "init", "minutes", "steps", "save_every", "devices"}
+        left_out = {"data", "out", "init", "minutes", "steps", "save_every", "devices", "calibrate"}
         return json.dumps({k: v for k, v in asdict(self).items() if k not in left_out}, sort_keys=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from functools import partial
 from typing import Any
@@ -79,7 +80,7 @@ class Fit:
         if not path.exists():
             return False
         tensors, meta = load_tensors(path)
-        if meta.get("config") != self.config.identity():
+        if not _same(json.loads(meta.get("config", "{}")), json.loads(self.config.identity())):
             raise ValueError(
                 f"{path} belongs to a fit with other settings: {meta.get('config')}; "
                 f"give the same settings to go on with it, or another --out to start anew"
@@ -125,7 +126,7 @@ def fit(config: FitConfig, quiet: bool = False) -> World:
     dataset = Dataset(config.data)
     run = Fit(config, net_config(config, dataset.spec))
     run.load()
-    sampler = Sampler(dataset, config.length, config.batch, config.seed, config.holdout, mirror=config.mirror)
+    sampler = Sampler(dataset, config.length, config.batch, config.seed, config.holdout, mirror=config.mirror or None)
     run.limit(torch.from_numpy(sampler.limits))
     run.count(sampler)
     _loop(run, sampler, quiet)
@@ -170,9 +171,10 @@ def _calibrated(world: World, dataset: Dataset, sampler: Sampler) -> World:
     from gensim.world.temper import tempered
 
     world, (slope, shift) = assured(world, [read_episode(header.path) for header in sampler.heldout])
-    world, temperature = tempered(world, dataset)
+    world, temperature, steps = tempered(world, dataset)
     told = {"ends_slope": slope, "ends_shift": shift, "prior_temperature": temperature}
-    world.spec = world.spec | {"calibrated": {name: round(value, 4) for name, value in told.items()}}
+    told = {name: round(value, 4) for name, value in told.items()}
+    world.spec = world.spec | {"calibrated": {**told, "random_play_steps": steps}}
     return world
 
 
@@ -208,6 +210,11 @@ def _report(log: SummaryWriter, progress: Any, step: int, parts: dict[str, float
     for name, value in parts.items():
         log.add_scalar(f"loss/{name}", value, step)
     progress.set_postfix({k: f"{v:.3g}" for k, v in parts.items()} | {"step": step})
+
+
+def _same(its: dict[str, Any], mine: dict[str, Any]) -> bool:
+    """Whether settings are equal; one that an earlier version did not know was off."""
+    return its.keys() <= mine.keys() and all(its.get(k) == v or (k not in its and not v) for k, v in mine.items())
 
 
 def _tensors(batch: Any) -> dict[str, Tensor]:

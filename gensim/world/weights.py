@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 SHADES = 8  # of each channel that are told apart
-MOST = 30.0  # of the mean weight; colours that hardly occur say nothing
+MOST = 30.0  # times the mean pixel's weight, where those above are cut; colours that hardly occur say nothing
+CHUNK = 64  # frames counted at once
 Part = tuple[float, float, float, float, float]
 """Top, bottom, left and right as shares of a frame's sides, and a factor."""
 
@@ -54,7 +55,8 @@ def by_place(part: Part | None, size: int) -> Tensor:
 
 def by_rarity(frames: Tensor) -> Tensor:
     """(SHADES ** 3,): one over the root of each colour's share of frames (..., h, w, 3), 1 over the mean pixel."""
-    count = torch.bincount(shades(frames).flatten(), minlength=SHADES**3).double()
+    parts = frames.flatten(0, -4).split(CHUNK)
+    count = torch.stack([torch.bincount(shades(part).flatten(), minlength=SHADES**3) for part in parts]).sum(0).double()
     share = count / count.sum()
     root = torch.where(count > 0, share, 1 / count.sum()).rsqrt()
     weight = (root / (share * root).sum()).clamp_max(MOST)
