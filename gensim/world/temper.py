@@ -30,8 +30,8 @@ def tempered(world: World, dataset: Dataset) -> tuple[World, float, int]:
     """The world with its prior's logits over a temperature, that temperature, and up to which step lives were compared.
 
     Of the temperatures from 1 up to where dreams get too short, or down to where they get too long, 2.14 and 0.47 at
-    most, it is the nearest to 1 whose dreams last as long as random play did, or within a standard error as nearly so
-    as any. It is 1 where they do at 1, within two standard errors, and where no episode of such play ended by itself.
+    most, it is the one whose dreams last most nearly as long as random play did. It is 1 where they do at 1, within two
+    standard errors, where no other does better by one, and where no episode of such play ended by itself.
     """
     episodes = random_play(dataset)
     if not any(episode.term[-1] for episode in episodes):
@@ -41,8 +41,8 @@ def tempered(world: World, dataset: Dataset) -> tuple[World, float, int]:
     stride = STRIDE if longer[0] > 0 else 1 / STRIDE
     while abs(longer[0]) > 2 * error and longer[-1] * longer[0] > 0 and len(longer) <= STRIDES:
         longer.append(life(heated(world, stride ** len(longer)), episodes, steps) - real)
-    best = min(abs(more) for more in longer)
-    found = stride ** next(i for i, more in enumerate(longer) if abs(more) <= best + error)
+    best = min(range(len(longer)), key=lambda i: abs(longer[i]))
+    found = stride**best if abs(longer[0]) - abs(longer[best]) > error else 1.0
     return heated(world, found), found, steps
 
 
