@@ -330,7 +330,7 @@ def test_some_frames_are_drawn_from_all_alike(tmp_path: Path) -> None:
 def test_windows_begin_anywhere_and_often_at_the_start(tmp_path: Path) -> None:
     data = dataset(tmp_path, [40, 3])
     sampler = Sampler(data, 8, 4000, 0, holdout=0)
-    episode, start = sampler._draw(0)
+    episode, start, _ = sampler._draw(0)
     assert set(start[episode == 0]) == set(range(41)) and set(start[episode == 1]) == set(range(4))
     assert (start[episode == 0] == 0).mean() > 0.15
     seen = np.zeros(48)
@@ -344,7 +344,7 @@ def test_windows_begin_anywhere_and_often_at_the_start(tmp_path: Path) -> None:
 
 def test_an_end_comes_at_every_place_of_a_window_alike(tmp_path: Path) -> None:
     """Else a world that counts its steps foretells ends by the count, and none of its dreams outlives a window."""
-    episode, start = Sampler(dataset(tmp_path, [40, 25]), 8, 40_000, 0, holdout=0)._draw(0)
+    episode, start, _ = Sampler(dataset(tmp_path, [40, 25]), 8, 40_000, 0, holdout=0)._draw(0)
     last = np.array([40, 25])[episode]
     place = (last - start)[(start > 0) & (last - start < 8)]
     counts = np.bincount(place, minlength=8)
