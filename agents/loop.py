@@ -315,7 +315,7 @@ class Loop:
         mine = {"env_id": self.env_id, **self._identity()}
         if path.exists():
             its = read_json(path)
-            differ = sorted(key for key in its if mine.get(key) != its[key])
+            differ = sorted(k for k in mine.keys() | its.keys() if mine.get(k) != its.get(k) and (k in its or mine[k]))
             if differ:
                 what = ", ".join(f"{key}={its.get(key)} (now {mine.get(key)})" for key in differ)
                 raise ValueError(
@@ -327,6 +327,7 @@ class Loop:
         """Settings of the loop, of its fits and of its lessons."""
         fitting, learning = json.loads(self.fitting.identity()), json.loads(self.learning.identity(""))
         kept = {f"fit {key}": value for key, value in fitting.items() if key != "seed"}
+        kept["fit calibrate"] = self.fitting.calibrate
         kept |= {f"learn {key}": value for key, value in learning.items() if key not in ("seed", "world")}
         return self.config.identity() | kept
 

@@ -37,7 +37,10 @@ class WorldSpec:
         real_kwargs: what the simulator is made with.
         reward_threshold: the return at which the simulator counts as solved, if it has one.
         emphasis: a part of the frame whose errors weigh more in a fit; see `FitConfig`.
+        rarity: whether errors weigh more where a colour is rare; see `FitConfig`.
         tally: whether its rewards and ends depend on an episode's steps and return so far; see `FitConfig`.
+        calibrate: whether ends and the prior are calibrated on recorded episodes; see `FitConfig`.
+        mirror: what actions become in a mirror, where left and right are alike; see `FitConfig`.
         keys: for play by hand: keys as Gymnasium's play takes them, and the action of each.
     """
 
@@ -54,13 +57,16 @@ class WorldSpec:
     real_kwargs: Mapping[str, Any] = field(default_factory=dict)
     reward_threshold: float | None = None
     emphasis: tuple[float, float, float, float, float] | None = None
+    rarity: bool = False
     tally: bool = True
+    calibrate: bool = False
+    mirror: tuple[int, ...] | None = None
     keys: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def fit(self) -> dict[str, Any]:
         """Settings of `FitConfig` that go with this simulator."""
-        return {"emphasis": self.emphasis, "tally": self.tally}
+        return {name: getattr(self, name) for name in ("emphasis", "rarity", "calibrate", "tally", "mirror")}
 
 
 def spec_of(real_id: str) -> WorldSpec | None:

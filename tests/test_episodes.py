@@ -288,10 +288,49 @@ def equal(a: Any, b: Any) -> bool:
     return all(np.array_equal(value, getattr(b, name)) for name, value in vars(a).items())
 
 
+@pytest.mark.parametrize("discrete", [True, False])
+def test_half_of_the_windows_are_mirrored_and_a_mirrored_mirror_is_none(tmp_path: Path, discrete: bool) -> None:
+    action, image = (ActionSpec("discrete", 3), (0, 2, 1)) if discrete else (ActionSpec("box", 2), (-1, 1))
+    data = dataset(tmp_path, [40, 25], {**SPEC, "action": action.to_dict()})
+    plain, mirrored = (Sampler(data, 5, 400, 1, holdout=0, mirror=m).batch(3) for m in (None, image))
+    assert np.array_equal(plain.start, mirrored.start) and np.array_equal(plain.episode, mirrored.episode)
+    turned = (plain.frames != mirrored.frames).any((1, 2, 3, 4))
+    assert 0.4 < turned.mean() < 0.6
+    assert np.array_equal(plain.frames[~turned], mirrored.frames[~turned])
+    assert np.array_equal(plain.frames[turned], mirrored.frames[turned][..., ::-1, :])
+    assert np.array_equal(plain.act[~turned], mirrored.act[~turned])
+    assert np.array_equal(plain.act[turned], action.mirror(mirrored.act[turned], image))
+    assert not np.array_equal(plain.act[turned], mirrored.act[turned])
+    rest = {"rew", "term", "first", "valid", "tally"}
+    assert all(np.array_equal(getattr(plain, name), getattr(mirrored, name)) for name in rest)
+
+
+@pytest.mark.parametrize(
+    ("action", "image"),
+    [("discrete", (0, 1)), ("discrete", (1, 2, 0)), ("discrete", (0, 0, 1)), ("box", (-1,)), ("box", (2, 1))],
+)
+def test_a_mirror_that_does_not_fit_is_refused(tmp_path: Path, action: str, image: tuple[int, ...]) -> None:
+    spec = ActionSpec("discrete", 3) if action == "discrete" else ActionSpec("box", 2)
+    data = dataset(tmp_path, [5], {**SPEC, "action": spec.to_dict()})
+    with pytest.raises(ValueError, match="mirror="):
+        Sampler(data, 3, 2, 0, holdout=0, mirror=image)
+
+
+def test_some_frames_are_drawn_from_all_alike(tmp_path: Path) -> None:
+    data = dataset(tmp_path, [9, 3])
+    sampler = Sampler(data, 3, 2, 0, holdout=0)
+    frames = [sampler.episodes[e] for e in range(2)]
+    every = [tape.frame(i).tobytes() for tape in (read_episode(h.path) for h in frames) for i in range(len(tape) + 1)]
+    drawn = [frame.tobytes() for frame in sampler.some(2800)]
+    assert np.array_equal(sampler.some(7), sampler.some(7)) and set(drawn) == set(every)
+    counts = np.array([drawn.count(one) for one in every]) / [every.count(one) for one in every]
+    assert counts.min() > 140 and counts.max() < 260
+
+
 def test_windows_begin_anywhere_and_often_at_the_start(tmp_path: Path) -> None:
     data = dataset(tmp_path, [40, 3])
     sampler = Sampler(data, 8, 4000, 0, holdout=0)
-    episode, start = sampler._draw(0)
+    episode, start, _ = sampler._draw(0)
     assert set(start[episode == 0]) == set(range(41)) and set(start[episode == 1]) == set(range(4))
     assert (start[episode == 0] == 0).mean() > 0.15
     seen = np.zeros(48)
@@ -305,7 +344,7 @@ def test_windows_begin_anywhere_and_often_at_the_start(tmp_path: Path) -> None:
 
 def test_an_end_comes_at_every_place_of_a_window_alike(tmp_path: Path) -> None:
     """Else a world that counts its steps foretells ends by the count, and none of its dreams outlives a window."""
-    episode, start = Sampler(dataset(tmp_path, [40, 25]), 8, 40_000, 0, holdout=0)._draw(0)
+    episode, start, _ = Sampler(dataset(tmp_path, [40, 25]), 8, 40_000, 0, holdout=0)._draw(0)
     last = np.array([40, 25])[episode]
     place = (last - start)[(start > 0) & (last - start < 8)]
     counts = np.bincount(place, minlength=8)

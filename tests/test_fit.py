@@ -1,24 +1,28 @@
 """Fitting: what leads to what is learned as recorded, and a kill changes nothing."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from copy import deepcopy
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from gensim.core.files import load_tensors, sha256
+from gensim.core.files import load_tensors, save_tensors, sha256
 from gensim.episodes import Dataset, Episode, read_episode, write_episode
 from gensim.episodes.sample import Sampler
 from gensim.world import FitConfig, NetConfig, World
 from gensim.world.fit import CHECKPOINT, Fit, fit, net_config
 from gensim.world.furnish import follow
-from gensim.world.net import Net, pixel_weights
+from gensim.world.net import Net
+from gensim.world.weights import MOST, Weights
 
 NAMES = ("frames", "act", "rew", "term", "first", "valid", "tally")
 PARTS = ("encoder.", "decoder.", "dynamics.", "reward.", "disagreement.")
@@ -200,13 +204,65 @@ def test_emphasised_pixels_weigh_their_factor_and_the_others_one(data):
     torch.manual_seed(0)
     net = Net(net_config)
 
-    def rec(emphasis):
-        return net(batch, 1.0, 3, torch.Generator().manual_seed(1), pixel_weights(emphasis, 32))["rec"].item()
+    def rec(part, settled=1.0):
+        weights = Weights.of(32, part)
+        generator = torch.Generator().manual_seed(1)
+        return net(batch, 1.0, 3, generator, weights and partial(weights, settled=settled))["rec"].item()
 
     everywhere, top, bottom = rec((0, 1, 0, 1, 3.0)), rec((0, 0.25, 0, 1, 3.0)), rec((0.25, 1, 0, 1, 3.0))
     plain = rec(None)
     assert everywhere == pytest.approx(3 * plain, rel=1e-5) and plain < top < everywhere
     assert top + bottom == pytest.approx(everywhere + plain, rel=1e-5)
+    assert rec((0, 1, 0, 1, 3.0), 0.0) == pytest.approx(plain, rel=1e-5)
+    assert rec((0, 1, 0, 1, 3.0), 0.5) == pytest.approx(2 * plain, rel=1e-5)
+
+
+def test_rare_colours_weigh_by_the_root_of_their_rarity_and_all_pixels_one():
+    frames = torch.zeros(10, 32, 32, 3, dtype=torch.uint8)
+    frames[0, :8, :8] = torch.tensor([255, 200, 20], dtype=torch.uint8)  # 64 of 10,240 pixels
+    frames[:, 20:] = 100
+    weight = Weights.of(32, None, frames)(frames)
+    fire, grey, black = weight[0, 0, 0], weight[0, 25, 0], weight[1, 0, 0]
+    share = {
+        name: (weight == value).float().mean() for name, value in (("fire", fire), ("grey", grey), ("black", black))
+    }
+    assert share["fire"] == 64 / 10240 and sum(share.values()) == pytest.approx(1.0)
+    assert weight.mean() == pytest.approx(1.0, abs=1e-5) and fire > 5 * grey
+    assert fire / grey == pytest.approx(float((share["grey"] / share["fire"]) ** 0.5), rel=1e-4)
+    unseen = torch.full((1, 32, 32, 3), 255, dtype=torch.uint8)
+    assert Weights.of(32, None, frames)(unseen).max() <= 1.5 * MOST
+    both = Weights.of(32, (0, 0.5, 0, 1, 4.0), frames)(frames)
+    assert torch.equal(both[:, 16:], weight[:, 16:]) and torch.equal(both[:, :16], 4 * weight[:, :16])
+
+
+def test_a_fit_counts_colours_where_it_is_asked_to(data, tmp_path):
+    config = FitConfig(data, tmp_path, steps=1, batch=2, length=6, hidden=32, rarity=True)
+    run = Fit(config, net_config(config, SPEC))
+    assert run.weights is None
+    run.count(Sampler(Dataset(data), 6, 2, 0))
+    frames = torch.from_numpy(Sampler(Dataset(data), 6, 2, 0).some(500))
+    assert run.weights(frames).std() > 0.1
+
+
+def test_rarity_and_mirror_reach_the_fit(data, tmp_path):
+    plain = FitConfig(data, tmp_path / "plain", steps=2, batch=2, length=6, hidden=32, settle=1, tally=False)
+    others = {"rarity": {"rarity": True}, "mirror": {"mirror": (-1,)}, "none": {"mirror": ()}}
+    made = {name: fit(replace(plain, out=tmp_path / name, **one), quiet=True).weights() for name, one in others.items()}
+    base = fit(plain, quiet=True).weights()
+    equal = {name: all(torch.equal(one[k], base[k]) for k in base) for name, one in made.items()}
+    assert equal == {"rarity": False, "mirror": False, "none": True}
+
+
+def test_a_fit_from_before_a_setting_was_there_goes_on(data, tmp_path):
+    config = FitConfig(data, tmp_path, steps=1, batch=2, length=6, hidden=32, rarity=False)
+    fit(config, quiet=True)
+    tensors, meta = load_tensors(tmp_path / CHECKPOINT)
+    older = {name: value for name, value in json.loads(meta["config"]).items() if name not in ("rarity", "mirror")}
+    save_tensors(tmp_path / CHECKPOINT, tensors, meta | {"config": json.dumps(older)})
+    assert fit(replace(config, steps=2), quiet=True).spec["fit_steps"] == 2
+    save_tensors(tmp_path / CHECKPOINT, tensors, meta | {"config": json.dumps(older)})
+    with pytest.raises(ValueError, match="other settings"):
+        fit(replace(config, steps=2, rarity=True), quiet=True)
 
 
 @pytest.mark.parametrize("tally", [None, True, False])

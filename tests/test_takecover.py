@@ -17,10 +17,12 @@ from gensim.envs import make_real
 from gensim.envs.controls import Controls
 from gensim.envs.real import RealEnv
 from gensim.envs.spec import spec_of
-from gensim.envs.takecover import LEFT, LIMIT, NONE, RIGHT, SPEC
+from gensim.envs.takecover import LEFT, LIMIT, NONE, RIGHT, SEEN, SPEC
+from gensim.envs.takecover.alive import describe, fire, measure
 from gensim.episodes import Dataset, read_episode
 from gensim.episodes.record import Maker, RecordConfig, record
 from gensim.episodes.sample import Sampler
+from gensim.world.quality import Futures
 
 ID = SPEC.real_id
 
@@ -52,6 +54,7 @@ def test_the_world_says_what_it_imitates() -> None:
     assert spec_of(ID) is SPEC and SPEC.max_steps * SPEC.skip == LIMIT and SPEC.fps * SPEC.skip == 35
     keys = Controls(SPEC.action, SPEC.keys).keys_to_action()
     assert keys == {"": NONE, "a": LEFT, "d": RIGHT}
+    assert SPEC.mirror is not None and [SPEC.mirror[a] for a in (NONE, LEFT, RIGHT)] == [NONE, RIGHT, LEFT]
 
 
 @pytest.mark.parametrize("id_", [ID, "vizdoom.gymnasium_wrapper:VizdoomBasic-v1"])
@@ -143,3 +146,38 @@ def test_deaths_are_recorded_and_drawn(doom: RealEnv, tmp_path: Path) -> None:
     assert all(episode.frame(-1).mean() > 5 for episode in episodes)
     batch = Sampler(data, length=16, batch=64, seed=0, holdout=0.0).batch(0)
     assert 0.05 < batch.term.any(1).mean() < 0.95 and set(np.unique(batch.act.sum(-1))) <= {0.0, 1.0}
+
+
+def test_fire_is_seen_where_the_game_has_a_fireball(doom: RealEnv) -> None:
+    game = doom.env.unwrapped.game  # type: ignore[attr-defined]
+    game.set_labels_buffer_enabled(True)
+    said, true = [], []
+    for seed in range(4):
+        doom.reset(seed=seed)
+        done = False
+        while not done:
+            frame, _, term, trunc, _ = doom.step(len(said) // 5 % 3)
+            state, done = doom.env.unwrapped.state, term or trunc  # type: ignore[attr-defined]
+            if state is not None:
+                balls = [label.value for label in state.labels if label.object_name == "DoomImpBall"]
+                said.append(fire(frame[None])[0])
+                true.append(np.isin(state.labels_buffer[SEEN], balls).sum() >= 6)
+    said, true = np.array(said), np.array(true)
+    assert 0.2 < true.mean() < 0.8 and (said == true).mean() > 0.9 and said[~true].mean() < 0.05
+
+
+def test_a_dream_without_fire_is_told_from_one_with() -> None:
+    rng = np.random.default_rng(0)
+    real = rng.integers(0, 120, (12, 1, 2, 64, 64, 3), np.uint8)
+    real[:6, :, 1, 30:33, 20:23] = (255, 190, 40)  # half of them burn at the second horizon
+    sides = {"real": real, "dream": real.repeat(2, 1), "repeated": real[:, :, [0, 0]]}
+    alive = np.ones((12, 2, 2), bool)
+    alive[9:, 1, 1] = False  # some that do not burn are over
+    told = Futures((1, 5), real[:, 0, 0], sides, {}, np.zeros((12, 5)), np.zeros((12, 2, 5)), alive, np.arange(12))
+    found = measure(None, None, told, 0)  # type: ignore[arg-type]
+    assert found["fire"]["real"]["value"] == [0, 0.5]
+    assert found["fire"]["dream"]["value"] == [0, pytest.approx(12 / 21, abs=1e-4)]
+    assert found["alive"]["value"] == [1, pytest.approx(21 / 24)]
+    assert found["fire"]["repeated"]["value"] == [0, 0]
+    assert found["rivals"]["dream"]["kappa"]["value"][1] == 1 and found["rivals"]["repeated"]["kappa"]["value"][1] == 0
+    assert "57 % of late dreamed frames, 50 %" in found["summary"] and "| dream " in describe(found, 8.75)

@@ -6,7 +6,7 @@ simulator knows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,9 +16,10 @@ from gensim.envs.carracing.readings import motion, road_under_car, speed, turnin
 from gensim.envs.carracing.replay import Truth, replay, simulator
 from gensim.envs.real import RealEnv
 from gensim.world import World
+from gensim.world.agreement import KINDS, agreement, each
 from gensim.world.card import cell, table_by_horizon
 from gensim.world.heldout import Heldout
-from gensim.world.quality import CONTEXT, Figure, Futures, figure, filtered, mean_figure
+from gensim.world.quality import CONTEXT, Figure, Futures, filtered, mean_figure
 
 MOVING = 15.0  # m/s above which a start counts as moving
 PEDAL = 0.1  # held while steering is tried
@@ -52,8 +53,8 @@ def by_horizon(told: Futures, seed: int = 0) -> dict[str, Any]:
     Speed is read from its bar and, like the rate of turn, from how the ground moved in the last `WINDOW` steps.
     """
     group = told.group
-    road = {name: _each(road_under_car, frames) for name, frames in told.sides.items()}  # (n, m, q) bool
-    pace = {name: _each(speed, frames) for name, frames in told.sides.items()}  # (n, m, q) m/s
+    road = {name: each(road_under_car, frames) for name, frames in told.sides.items()}  # (n, m, q) bool
+    pace = {name: each(speed, frames) for name, frames in told.sides.items()}  # (n, m, q) m/s
     return {
         "horizons": list(told.horizons),
         "road": {
@@ -68,7 +69,7 @@ def by_horizon(told: Futures, seed: int = 0) -> dict[str, Any]:
 def _moves(told: Futures) -> dict[str, dict[str, np.ndarray]]:
     """Speed of the "ground" in m/s and rate of "turn" in rad/s by side, (n, m, q); "kept" is what was seen last."""
     last, q = told.context[:, None, None], len(told.horizons)  # (n, 1, 1, h, w, 3)
-    ground, turns = {"kept": _each(speed, last).repeat(q, 2)}, {"kept": _each(turning, last).repeat(q, 2)}
+    ground, turns = {"kept": each(speed, last).repeat(q, 2)}, {"kept": each(turning, last).repeat(q, 2)}
     ends = np.array(told.horizons)
     begins = np.maximum(ends - WINDOW, 0)
     for name in told.tracks.keys() - {"repeated"}:
@@ -94,34 +95,6 @@ def _errors(read: dict[str, np.ndarray], group: np.ndarray, seed: int) -> dict[s
         "real": mean_figure(abs(read["real"]), group, seed),
         "rivals": {name: mean_figure(abs(read[name] - read["real"]), group, seed) for name in rivals},
     }
-
-
-def agreement(said: np.ndarray, true: np.ndarray, group: np.ndarray, seed: int = 0) -> dict[str, Any]:
-    """Accuracy, balanced accuracy and Cohen's kappa, by horizon, of answers (n, m, q) to truths (n, 1, q), bool."""
-    kinds = (said & true, said & ~true, ~said & true, ~said & ~true)
-    counts = np.stack(kinds, -1).sum(1).astype(float)  # (n, q, 4)
-    statistics = {"accuracy": _accuracy, "balanced": _balanced, "kappa": _kappa}
-    return {name: figure(counts, statistic, group, seed) for name, statistic in statistics.items()}
-
-
-def _accuracy(counts: np.ndarray) -> np.ndarray:
-    return (counts[..., 0] + counts[..., 3]) / counts.sum(-1)
-
-
-def _balanced(counts: np.ndarray) -> np.ndarray:
-    hit, false, missed, right = (counts[..., i] for i in range(4))
-    return (hit / (hit + missed) + right / (right + false)) / 2
-
-
-def _kappa(counts: np.ndarray) -> np.ndarray:
-    hit, false, missed, right = (counts[..., i] / counts.sum(-1) for i in range(4))
-    chance = (hit + false) * (hit + missed) + (right + false) * (right + missed)
-    return (hit + right - chance) / (1 - chance)
-
-
-def _each(reading: Callable[[np.ndarray], np.ndarray], frames: np.ndarray) -> np.ndarray:
-    """A reading (n, m, q) of frames (n, m, q, h, w, 3)."""
-    return reading(frames.reshape(-1, *frames.shape[3:])).reshape(frames.shape[:3])
 
 
 # -------------------------------------------------------------------- steering
@@ -262,7 +235,6 @@ def summary(alive: dict[str, Any]) -> str:
 def describe(alive: dict[str, Any], fps: float) -> str:
     """The figures as a section of a card, in Markdown."""
     horizons, road = alive["horizons"], alive["road"]
-    kinds = {"accuracy": "agreement", "balanced": "balanced accuracy", "kappa": "Cohen's kappa"}
     share = ", ".join(f"{100 * value:.0f} %" for value in road["on_road"]["value"])
     text = (
         "## Alive\n\nRead from frames alone, alike in the dream and in what was recorded, so that blur wins nothing. "
@@ -271,7 +243,7 @@ def describe(alive: dict[str, Any], fps: float) -> str:
     )
     tables = [
         table_by_horizon(f"Road under the car: {label}", _kind(road["rivals"], kind), horizons, fps, 2)
-        for kind, label in kinds.items()
+        for kind, label in KINDS.items()
     ]
     sizes = {name: _span(alive[name]["real"]) for name in ("ground", "turn")}
     more = (

@@ -13,12 +13,8 @@ import gymnasium as gym
 import numpy as np
 from vizdoom.gymnasium_wrapper.gymnasium_env_defns import VizdoomScenarioEnv
 
+from gensim.core.files import lock
 from gensim.envs.takecover import LIMIT, SEEN
-
-try:
-    import fcntl
-except ImportError:  # Windows has none
-    fcntl = None  # type: ignore[assignment]
 
 LITTER = Path("_vizdoom")  # what the game makes where it is started, and never uses
 
@@ -26,13 +22,12 @@ LITTER = Path("_vizdoom")  # what the game makes where it is started, and never 
 @contextmanager
 def _turn() -> Iterator[None]:
     """Lets one process after another begin a game in this folder: two that make their litter at once end both."""
-    if fcntl is None:
+    if os.name == "nt":  # a folder cannot be opened there
         yield
         return
     folder = os.open(".", os.O_RDONLY)
     try:
-        with suppress(OSError):  # some network drives lock nothing
-            fcntl.flock(folder, fcntl.LOCK_EX)
+        lock(folder)
         yield
     finally:
         os.close(folder)

@@ -29,9 +29,13 @@ def run(options: Fit) -> int:
     from gensim.world.fit import fit
 
     config = FitConfig(**{field.name: getattr(options, field.name) for field in fields(FitConfig)})
-    known = spec_of(Dataset(config.data).spec["env_id"])
+    spec = Dataset(config.data).spec
+    known = spec_of(spec["env_id"])
     if known is not None:
-        config = replace(config, **{name: value for name, value in known.fit.items() if getattr(config, name) is None})
+        own = {name: value for name, value in known.fit.items() if getattr(config, name) is None}
+        if spec["action"] != known.action.to_dict():  # such as logs whose actions are others
+            own.pop("mirror", None)
+        config = replace(config, **own)
     world = fit(config, quiet=options.json)
     result = {"out": str(options.out), "hash": world.hash, **world.spec}
     line = f"{options.out}: a world of {result.get('env_id')}, {world.hash[:12]}"

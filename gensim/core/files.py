@@ -53,22 +53,18 @@ def _temporary(path: Path) -> tuple[int, Path]:
     """A new file beside `path`, open and locked, so that no other writer's sweep takes it for one left behind."""
     while True:
         handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=f".tmp{path.suffix}", dir=path.parent)
-        if fcntl is None:
-            return handle, Path(name)
-        with suppress(OSError):  # some network drives lock nothing
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        if os.fstat(handle).st_nlink:
+        if not lock(handle) or os.fstat(handle).st_nlink:
             return handle, Path(name)
         os.close(handle)  # a sweep was faster than the lock
 
 
-def _alone(handle: int) -> bool:
-    """Locks an open file for as long as this process has it open; False where another has."""
+def lock(handle: int, wait: bool = True) -> bool:
+    """Locks an open file or folder for as long as this process has it open; False where another has it, or none can."""
     if fcntl is None:
         return False
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+        fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # some network drives lock nothing
         return False
     return True
 
@@ -77,7 +73,7 @@ def _sweep(path: Path) -> None:
     """Removes temporary files of `path` whose writers are gone, and so their locks."""
     for left in path.parent.glob(f".{glob.escape(path.stem)}-*.tmp{glob.escape(path.suffix)}"):
         with suppress(OSError), left.open("rb") as file:
-            if _alone(file.fileno()):
+            if lock(file.fileno(), wait=False):
                 left.unlink()
 
 

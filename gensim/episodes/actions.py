@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -41,6 +41,22 @@ class ActionSpec:
         if self.type == "box":
             return np.asarray(act, np.float32)
         return np.eye(self.size, dtype=np.float32)[np.asarray(act, np.int64)]  # (..., n)
+
+    def mirror(self, act: np.ndarray, image: Sequence[int]) -> np.ndarray:
+        """Encoded actions (..., dim) as seen in a mirror: `image` is the choice that each becomes, or each's sign."""
+        if self.type == "box":
+            return act * np.asarray(image, np.float32)
+        return act[..., np.asarray(image)]  # an image of an image is the choice itself
+
+    def check_mirror(self, image: Sequence[int]) -> None:
+        """ValueError unless `image` is one that `mirror` takes."""
+        if self.type == "box":
+            right = len(image) == self.size and all(sign in (-1, 1) for sign in image)
+        else:
+            right = sorted(image) == [*range(self.size)] and all(image[image[i]] == i for i in range(self.size))
+        if not right:
+            wanted = "a sign for each number" if self.type == "box" else "for each choice the one that it becomes"
+            raise ValueError(f"mirror={(*image,)} does not fit {self.to_dict()}: give {wanted}")
 
     def to_dict(self) -> dict[str, Any]:
         """{"type": "box", "dim": k} or {"type": "discrete", "n": n}."""

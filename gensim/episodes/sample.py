@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import count
 from typing import Literal
 
@@ -61,6 +61,8 @@ class Sampler:
         holdout: the share of episodes kept for validation, chosen by a hash of each file's name.
         part: draw from "train" or from "heldout"; `heldout` lists the latter's headers either way.
         threads: frames are decoded on so many threads.
+        mirror: what each action becomes in a mirror, as `ActionSpec.mirror` takes it: half of the windows are given
+            mirrored. None for none.
     """
 
     def __init__(
@@ -72,11 +74,14 @@ class Sampler:
         holdout: float = 0.05,
         part: Literal["train", "heldout"] = "train",
         threads: int = 2,
+        mirror: Sequence[int] | None = None,
     ) -> None:
         if length < 1 or batch < 1 or threads < 1 or not 0.0 <= holdout < 1.0:
             raise ValueError("length, batch and threads are at least 1, and 0 <= holdout < 1")
         self.size, self.action = int(dataset.spec["size"]), dataset.action
-        self.length, self.rows, self.seed = length, batch, int(seed)
+        self.length, self.rows, self.seed, self.mirror = length, batch, int(seed), mirror
+        if mirror is not None:
+            self.action.check_mirror(mirror)
         aside = [is_heldout(header, holdout) for header in dataset.episodes]
         self.heldout = tuple(header for header, out in zip(dataset.episodes, aside) if out)
         wanted = [header for header, out in zip(dataset.episodes, aside) if out == (part == "heldout")]
@@ -101,10 +106,19 @@ class Sampler:
         returns = [min(s.min() for s in sums), max(s.max() for s in sums)]
         return np.array([returns, [0, self._lengths.max() - 2]], np.float32)
 
+    def some(self, n: int) -> np.ndarray:
+        """Frames uint8 (n, h, w, 3) drawn from all, the same for equal data and seed."""
+        rng = np.random.Generator(np.random.Philox(key=[self.seed, 2**62]))  # a step that no fit reaches
+        place = rng.integers(self.frames, size=n)
+        ends = np.cumsum(self._lengths)
+        episode = np.searchsorted(ends, place, side="right")
+        at = place - ends[episode] + self._lengths[episode]
+        return np.stack([*self._pool.map(lambda e, i: self._tapes[e].frame(i), episode.tolist(), at.tolist())])
+
     def batch(self, step: int) -> Batch:
         """The batch of a step >= 0: the same for equal data, seed and step, whatever was drawn before."""
-        episode, start = self._draw(step)
-        rows = list(self._pool.map(self.window, episode.tolist(), start.tolist()))
+        episode, start, turned = self._draw(step)
+        rows = list(self._pool.map(self.window, episode.tolist(), start.tolist(), turned.tolist()))
         names = [field.name for field in fields(Batch)]
         return Batch(**{name: np.stack([getattr(row, name) for row in rows]) for name in names})
 
@@ -116,22 +130,26 @@ class Sampler:
                 ready, coming = coming, ahead.submit(self.batch, step)
                 yield ready.result()
 
-    def window(self, episode: int, start: int) -> Batch:
+    def window(self, episode: int, start: int, mirrored: bool = False) -> Batch:
         """One window, without the leading b: frame `start` of an episode and those after it."""
         tape = self._tapes[episode]
         try:
-            return _cut(tape, self.length, self.size, self.action, episode, start)
+            cut = _cut(tape, self.length, self.size, self.action, episode, start)
         except ValueError as error:
             raise ValueError(f"{self.episodes[episode].path} cannot be used: {error}") from error
+        if not mirrored or self.mirror is None:
+            return cut
+        return replace(cut, frames=cut.frames[:, :, ::-1], act=self.action.mirror(cut.act, self.mirror))
 
-    def _draw(self, step: int) -> tuple[np.ndarray, np.ndarray]:
-        """Which episode each window comes from and where it starts, int64 (b,) each."""
+    def _draw(self, step: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Which episode each window comes from, where it starts, int64 (b,) each, and whether it is mirrored."""
         rng = np.random.Generator(np.random.Philox(key=[self.seed, step]))
         ticket = rng.integers(self._ends[-1], size=self.rows)
         episode = np.searchsorted(self._ends, ticket, side="right")
         frames = self._lengths[episode]
         begin = ticket - self._ends[episode] + frames  # its window begins at 1 - length .. frames - 1
-        return episode, np.where(rng.random(self.rows) < START_SHARE, 0, np.maximum(begin, 0))
+        start = np.where(rng.random(self.rows) < START_SHARE, 0, np.maximum(begin, 0))
+        return episode, start, (rng.random(self.rows) < 0.5) & (self.mirror is not None)
 
     def _read(self, path: object) -> Episode:
         episode = read_episode(path)  # type: ignore[arg-type]

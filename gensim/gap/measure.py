@@ -63,7 +63,7 @@ class GapConfig:
     second: tuple[Path, ...] = ()
     """World folders, of other rounds or seeds, in which every policy dreams too: second opinions."""
     new_data: Path | None = None
-    """Data set recorded after the fit, on which trust is held against uniform; else the held-out episodes are."""
+    """Data set recorded after the fit, on which rewards, ends and trust are judged; else the held-out episodes are."""
     scores: tuple[Path, ...] = ()
     """What `gensim score AGENT --json` wrote of the simulator, or of this world with `horizon` as here and
     `trust_floor 0`, shown instead of own returns."""
@@ -107,7 +107,7 @@ def gap(config: GapConfig, quiet: bool = True) -> dict[str, Any]:
     told = measuring.told
     figures |= {"quality": measuring.quality(), "rewards": rewards(told, config.seed)}
     figures |= {"ends": ends(measuring.world, measuring.segments, seed=config.seed)}
-    figures |= {"calibration": calibration(measuring.held, config.seed)}
+    figures |= {"calibration": measuring.judgements()}
     figures |= {"actions": effects(measuring.world, measuring.segments, seed=config.seed)}
     figures |= {"trust": measuring.trust()}
     found: dict[str, Any] = {**measuring.about(), "figures": figures, "limits": []}
@@ -186,17 +186,30 @@ class Measuring:
         about = {"samples": self.config.samples, "episodes": len({*self.segments.episode.tolist()})}
         return by_horizon(self.told, self.config.seed, {"beliefs": belief_distance(self.world)}) | about
 
-    def trust(self) -> dict[str, Any]:
-        """Trust against uniform, on new data where they are given; ValueError when those are of another kind."""
+    @cached_property
+    def new(self) -> tuple[Dataset, Readings] | None:
+        """Data of after the fit and what the world says along them; ValueError when they are of another kind."""
         if self.config.new_data is None:
-            told = uniformity(self.held, seed=self.config.seed)
-            return told | {"on": "held-out episodes, which it was calibrated on"}
+            return None
         data = Dataset(self.config.new_data)
         differ = [key for key in ("env_id", "size", "skip", "action") if data.spec[key] != self.data.spec[key]]
         if differ or not data.episodes:
             wrong = f"differ in {', '.join(differ)}" if differ else "are empty"
             raise ValueError(f"{data.folder}: the new data {wrong}: record the simulator that the world imitates")
-        tapes = read(self.world, _tapes(data.episodes), seed=self.config.seed)
+        return data, read(self.world, _tapes(data.episodes), seed=self.config.seed)
+
+    def judgements(self) -> dict[str, Any]:
+        """Rewards and ends against what came, on new data where they are given."""
+        told = calibration(self.new[1] if self.new else self.held, self.config.seed)
+        fitted = ", on which its ends were calibrated" if self.world.spec.get("calibrated") else ""
+        return told | {"on": "new episodes" if self.new else f"held-out episodes{fitted}"}
+
+    def trust(self) -> dict[str, Any]:
+        """Trust against uniform, on new data where they are given."""
+        if self.new is None:
+            told = uniformity(self.held, seed=self.config.seed)
+            return told | {"on": "held-out episodes, which it was calibrated on"}
+        data, tapes = self.new
         policies = sorted({str(header.meta.get("policy", "unknown")) for header in data.episodes})
         return uniformity(tapes, self.held, self.config.seed) | {"on": "new episodes", "policies": policies}
 
@@ -332,7 +345,7 @@ class Measuring:
         spec, net = self.world.spec, self.world.config
         keys = ("env_id", "size", "skip", "fps", "real_frames", "fit_steps", "fit_seconds")
         about = {key: spec.get(key) for key in keys} | {"hash": self.world.hash}
-        about |= {"groups": net.groups, "classes": net.classes}
+        about |= {"groups": net.groups, "classes": net.classes, "calibrated": spec.get("calibrated")}
         about["megabytes"] = round((self.config.world / "world.safetensors").stat().st_size / 1e6, 1)
         return {
             "world": about,

@@ -81,7 +81,7 @@ def _policies(figures: Mapping[str, Any], picture: str | None) -> str:
 def _calibration(figures: Mapping[str, Any]) -> str:
     told = figures["calibration"]
     text = (
-        f"## Calibration\n\nAlong {told['episodes']} held-out episodes, when the world follows the frames and when it "
+        f"## Calibration\n\nAlong {told['episodes']} {told['on']}, when the world follows the frames and when it "
         "dreams on under the recorded actions, by steps since the last real frame. The error of rewards is the mean "
         "distance between what was expected and what came over ten bins of what was expected."
     )

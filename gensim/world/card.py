@@ -165,7 +165,7 @@ def _head(gap: Gap) -> str:
         f"({world['skip']} simulator frames a step), {world['megabytes']:.1f} MB of weights.",
         f"- **Made from** {used:,} simulator frames{spent}. The meter counts every step that "
         f"the simulator took for it, skipped ones included; what a kill lost was taken again, alike, and counts once. "
-        f"Frames behind the figures below chose nothing.",
+        f"{_chosen(world.get('calibrated'))}",
         f"- **Fitted** for {budget}{minutes}.",
         f"- **In one line**: {gap['summary']}.",
         f"![Dreamed below real, by horizon]({PICTURE})",
@@ -174,6 +174,19 @@ def _head(gap: Gap) -> str:
         f"not chosen by eye.",
     ]
     return "\n\n".join([lines[0], "\n".join(lines[1:4]), *lines[4:]])
+
+
+def _chosen(calibrated: Mapping[str, float] | None) -> str:
+    """What was tuned on frames that figures are made from."""
+    if not calibrated:
+        return "Frames behind the figures below chose nothing."
+    return (
+        "Tuned after the fit: the log-odds of an end, on the held-out episodes (slope "
+        f"{calibrated['ends_slope']:.2f}, shift {calibrated['ends_shift']:.2f}), and one temperature for the latents' "
+        f"law, {calibrated['prior_temperature']:.2f}, so that random play lasts as long in dreams as it was recorded "
+        f"to within {calibrated['random_play_steps']} steps: that dreamed and real chance agree was seen to. Else "
+        "frames behind the figures below chose nothing."
+    )
 
 
 def _quality(gap: Gap) -> str:

@@ -71,12 +71,23 @@ class FitConfig:
     """Weight of the squared error of a frame, summed over its pixels in 0..1."""
     emphasis: tuple[float, float, float, float, float] | None = None
     """A part of the frame whose errors weigh more: top, bottom, left, right as shares of its sides, and the factor."""
+    rarity: bool | None = None
+    """Whether a pixel's error weighs more the rarer its colour is in the data, so that a fireball of some bright pixels
+    is not drowned by walls. None: no, unless the simulator is known better."""
     tally: bool | None = None
     """Whether the heads are told an episode's steps and return so far. Where these end nothing, such as a simulator
     without laps, a head that is told them takes the hour at which earlier agents failed for the cause. None: yes,
     unless the simulator is known better."""
+    mirror: tuple[int, ...] | None = None
+    """Where left and right are alike in the simulator: the choice that each choice becomes in a mirror, or for numbers
+    the sign of each, 1 or -1. Half of the windows are then learned mirrored; with (), none. None: none, unless the
+    simulator is known better."""
+    calibrate: bool | None = None
+    """Whether ends are made as probable as held-out episodes bear out, and the prior as hot as it takes for random play
+    to last as long in dreams as it really did; see `gensim.world.ends` and `gensim.world.temper`. None: no, unless the
+    simulator is known better."""
     settle: int = 1000
-    """Steps over which the emphasis rises from 1 to its factor; begun with the whole of it, latents may say nothing."""
+    """Steps over which the pixels' weights rise from 1 to their own; begun with the whole, latents may say nothing."""
     rep: float = 0.1
     """Weight of the encoder's share of the divergence; the dynamics' share weighs 1."""
     free_nats: float = 1.0
@@ -109,5 +120,5 @@ class FitConfig:
 
     def identity(self) -> str:
         """What must be equal for a fit to go on, as JSON."""
-        left_out = {"data", "out", "init", "minutes", "steps", "save_every", "devices"}
+        left_out = {"data", "out", "init", "minutes", "steps", "save_every", "devices", "calibrate"}
         return json.dumps({k: v for k, v in asdict(self).items() if k not in left_out}, sort_keys=True)

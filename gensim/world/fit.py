@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,12 +17,14 @@ from gensim.core.devices import has_bfloat16
 from gensim.core.files import load_tensors, save_tensors
 from gensim.core.progress import bar
 from gensim.core.seeds import fold
-from gensim.episodes import Dataset
+from gensim.episodes import Dataset, read_episode
 from gensim.episodes.sample import Sampler
 from gensim.world.config import FitConfig, NetConfig
-from gensim.world.net import Net, pixel_weights, total
+from gensim.world.net import Net, total
+from gensim.world.weights import Weights
 from gensim.world.world import World
 
+COUNTED = 2000  # frames whose colours are counted
 CHECKPOINT = "fit/checkpoint.safetensors"
 
 
@@ -40,7 +44,7 @@ class Fit:
         others = [value for name, value in net.named_parameters() if not name.startswith("encoder.")]
         optimiser = torch.optim.Adam([{"params": encoder}, {"params": others}], config.lr, eps=1e-8)
         self.net, self.optimiser = self.fabric.setup(net, optimiser)
-        self.weight = self.fabric.to_device(pixel_weights(config.emphasis, net_config.size))
+        self.weights = Weights.of(net_config.size, config.emphasis)
 
     def update(self, batch: dict[str, Tensor]) -> dict[str, float]:
         """One optimiser step on a batch; returns the loss's parts."""
@@ -49,8 +53,8 @@ class Fit:
         c, warm = self.config, (self.step + 1) / self.config.warmup
         for group, late in zip(self.optimiser.param_groups, (1, 0)):  # the encoder begins when the decoder has
             group["lr"] = c.lr * min(1.0, max(0.0, (warm - late) / (1 + late)))
-        weight = None if self.weight is None else 1 + (self.weight - 1) * min(1.0, self.step / c.settle)
-        parts = self.net(self.fabric.to_device(batch), c.free_nats, c.decoded, generator, weight)
+        weights = self.weights and partial(self.weights, settled=min(1.0, self.step / c.settle))
+        parts = self.net(self.fabric.to_device(batch), c.free_nats, c.decoded, generator, weights)
         self.fabric.backward(total(parts, self.config))
         self.fabric.clip_gradients(self.net, self.optimiser, max_norm=self.config.clip, error_if_nonfinite=True)
         self.optimiser.step()
@@ -76,7 +80,7 @@ class Fit:
         if not path.exists():
             return False
         tensors, meta = load_tensors(path)
-        if meta.get("config") != self.config.identity():
+        if not _same(json.loads(meta.get("config", "{}")), json.loads(self.config.identity())):
             raise ValueError(
                 f"{path} belongs to a fit with other settings: {meta.get('config')}; "
                 f"give the same settings to go on with it, or another --out to start anew"
@@ -98,6 +102,12 @@ class Fit:
             self.net.module.get_buffer(name).copy_(tallies)
             self.average[name].copy_(tallies)
 
+    def count(self, sampler: Sampler) -> None:
+        """Weighs colours by how rare they are in frames of the data, where the settings ask for it."""
+        if self.config.rarity:
+            frames = torch.from_numpy(sampler.some(COUNTED))
+            self.weights = Weights.of(self.net.module.config.size, self.config.emphasis, frames)
+
     def _moments(self) -> dict[int, dict[str, Tensor]]:
         return self.optimiser.state_dict()["state"]
 
@@ -116,8 +126,9 @@ def fit(config: FitConfig, quiet: bool = False) -> World:
     dataset = Dataset(config.data)
     run = Fit(config, net_config(config, dataset.spec))
     run.load()
-    sampler = Sampler(dataset, config.length, config.batch, config.seed, config.holdout)
+    sampler = Sampler(dataset, config.length, config.batch, config.seed, config.holdout, mirror=config.mirror or None)
     run.limit(torch.from_numpy(sampler.limits))
+    run.count(sampler)
     _loop(run, sampler, quiet)
     return export(run, dataset, sampler)
 
@@ -148,8 +159,22 @@ def export(run: Fit, dataset: Dataset, sampler: Sampler) -> World:
     weights = {k: v.detach().float().cpu() for k, v in run.average.items()}
     spec = dataset.spec | {"real_frames": dataset.meter()["real_frames"], "fit_steps": run.step}
     world = World.from_weights(run.net.module.config, weights, spec | {"fit_seconds": round(run.seconds)})
+    if run.config.calibrate:
+        world = _calibrated(world, dataset, sampler)
     world = furnish(world, dataset, sampler.heldout)
     world.save(run.config.out)
+    return world
+
+
+def _calibrated(world: World, dataset: Dataset, sampler: Sampler) -> World:
+    from gensim.world.ends import assured
+    from gensim.world.temper import tempered
+
+    world, (slope, shift) = assured(world, [read_episode(header.path) for header in sampler.heldout])
+    world, temperature, steps = tempered(world, dataset)
+    told = {"ends_slope": slope, "ends_shift": shift, "prior_temperature": temperature}
+    told = {name: round(value, 4) for name, value in told.items()}
+    world.spec = world.spec | {"calibrated": {**told, "random_play_steps": steps}}
     return world
 
 
@@ -185,6 +210,11 @@ def _report(log: SummaryWriter, progress: Any, step: int, parts: dict[str, float
     for name, value in parts.items():
         log.add_scalar(f"loss/{name}", value, step)
     progress.set_postfix({k: f"{v:.3g}" for k, v in parts.items()} | {"step": step})
+
+
+def _same(its: dict[str, Any], mine: dict[str, Any]) -> bool:
+    """Whether settings are equal; one that an earlier version did not know was off."""
+    return its.keys() <= mine.keys() and all(its.get(k) == v or (k not in its and not v) for k, v in mine.items())
 
 
 def _tensors(batch: Any) -> dict[str, Tensor]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -39,13 +41,13 @@ class Net(nn.Module):
         free_nats: float,
         decoded: int,
         generator: torch.Generator,
-        weight: Tensor | None = None,
+        weights: Callable[[Tensor], Tensor] | None = None,
     ) -> dict[str, Tensor]:
         """The parts of the loss on a batch of windows, each a mean over valid frames; see `Sampler.batch`.
 
         Encoder and decoder learn from `decoded` frames of each window, drawn anew: neighbours look alike, and
-        images are most of the cost. The dynamics and the heads learn from all. weight (h, w) is that of each
-        pixel's error, 1 where it is None.
+        images are most of the cost. The dynamics and the heads learn from all. `weights` maps frames (m, h, w, 3)
+        to the weights (m, h, w) of their pixels' errors, 1 where it is None.
         """
         c, valid = self.config, batch["valid"].float()  # (b, t)
         b, t = valid.shape
@@ -55,7 +57,9 @@ class Net(nn.Module):
         log_q = self._posterior(x, some)  # (b t, groups, classes)
         z = sample_straight_through(log_q, generator)
         error = (self.decoder(z[some]).float() - x[some]) ** 2  # (m, 3, h, w)
-        rec = (error if weight is None else error * weight).sum((1, 2, 3)) / 4  # (m,) 0..1 units
+        if weights is not None:
+            error = error * weights(batch["frames"].flatten(0, 1)[some])[:, None]
+        rec = error.sum((1, 2, 3)) / 4  # (m,) 0..1 units
         log_q, z = log_q.unflatten(0, (b, t)), z.unflatten(0, (b, t))
         h = self.dynamics.unroll(z, batch["act"], batch["first"][:, 0])  # (b, t, hidden)
         log_p = log_softmax_unimix(self.dynamics.prior(h, self._masks(b, h, generator)), c.unimix)
@@ -99,16 +103,6 @@ class Net(nn.Module):
         keep = 1 - self.config.dropout
         mask = torch.rand((b, 1, self.config.hidden), generator=generator, device=h.device) < keep
         return mask.float() / keep
-
-
-def pixel_weights(emphasis: tuple[float, float, float, float, float] | None, size: int) -> Tensor | None:
-    """Weights (size, size) of the pixels' errors: the factor in the emphasised part, 1 elsewhere; None for none."""
-    if emphasis is None:
-        return None
-    top, bottom, left, right = (round(share * size) for share in emphasis[:4])
-    weight = torch.ones(size, size)
-    weight[top:bottom, left:right] = emphasis[4]
-    return weight
 
 
 def total(parts: dict[str, Tensor], fit: FitConfig) -> Tensor:

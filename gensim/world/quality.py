@@ -95,6 +95,7 @@ class Futures:
         tracks: one sample of each at every step from the context's last frame on, (n, 1 + steps, h, w, 3).
         rew: the rewards of all steps up to the last horizon: recorded float32 (n, steps).
         dreamed: those that were dreamed, float32 (n, m, steps).
+        alive: bool (n, m, q), whether the dream had not ended of itself; it is dreamed on all the same.
         group: int64 (n,), equal for contexts of one episode.
     """
 
@@ -104,6 +105,7 @@ class Futures:
     tracks: dict[str, np.ndarray]
     rew: np.ndarray
     dreamed: np.ndarray
+    alive: np.ndarray
     group: np.ndarray
 
     @property
@@ -135,7 +137,7 @@ def futures(
     if not horizons:
         raise ValueError(f"segments of {heldout.length} frames have no horizon: give {CONTEXT + 1} or more")
     context, last = heldout.frames[:, CONTEXT - 1], CONTEXT - 1 + max(horizons)
-    frames, track, rew = _dream(world, heldout, horizons, samples, seed)
+    frames, track, rew, alive = _dream(world, heldout, horizons, samples, seed)
     tracks = {"real": heldout.frames[:, CONTEXT - 1 : last + 1], "dream": track}
     tracks["repeated"] = np.repeat(context[:, None], 1 + max(horizons), 1)
     if pool is not None:
@@ -147,6 +149,7 @@ def futures(
         tracks=tracks,
         rew=heldout.rew[:, CONTEXT - 1 : last],
         dreamed=rew,
+        alive=alive,
         group=np.unique(heldout.episode, return_inverse=True)[1],
     )
 
@@ -165,20 +168,25 @@ def filtered(world: World, heldout: Heldout, frames: int = CONTEXT, seed: int = 
 
 def _dream(
     world: World, heldout: Heldout, horizons: Sequence[int], samples: int, seed: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Frames (n, samples, q, h, w, 3), one sample's track (n, 1 + steps, h, w, 3), rewards (n, samples, steps)."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Frames (n, samples, q, h, w, 3), one sample's track (n, 1 + steps, h, w, 3), rewards (n, samples, steps).
+
+    And whether a dream was still alive, bool (n, samples, q).
+    """
     acts, n, size = np.repeat(heldout.inputs, samples, 0), len(heldout), world.config.size
     state = filtered(world, heldout, seed=seed).branch(samples)
     one = np.arange(n) * samples
-    frames, track, rewards = [], [world.decode(state.rows(one))], []
+    frames, track, rewards, alive = [], [world.decode(state.rows(one))], [], [np.ones(len(state), bool)]
     for t in range(1, max(horizons) + 1):
         state, step = world.imagine(state, acts[:, CONTEXT - 2 + t])
         rewards.append(step.rew)
+        alive.append(alive[-1] & ~step.term)
         shown = world.decode(state if t in horizons else state.rows(one))
         track.append(shown[one] if t in horizons else shown)
         frames += [shown] if t in horizons else []
     stack = np.stack(frames, 1).reshape(n, samples, -1, size, size, 3)  # (n, samples, q, h, w, 3)
-    return stack, np.stack(track, 1), np.stack(rewards, 1).reshape(n, samples, -1)
+    living = np.stack([alive[t] for t in horizons], 1).reshape(n, samples, -1)
+    return stack, np.stack(track, 1), np.stack(rewards, 1).reshape(n, samples, -1), living
 
 
 class Pool:

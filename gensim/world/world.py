@@ -346,7 +346,9 @@ def _spec(card: dict[str, Any], folder: Path) -> dict[str, Any]:
             raise ValueError("fps is above 0, and skip a whole number from 1")
         if not isinstance(spec.get("env_id", ""), str):
             raise ValueError("env_id is a text")
-    except (KeyError, TypeError, ValueError, OverflowError) as fault:
+        if not all(type(value) in (int, float) for value in (spec.get("calibrated") or {}).values()):
+            raise ValueError("what calibrated it are numbers by name")
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as fault:
         text = f"{folder}/world.json does not say what the world imitates ({line(fault)}); fit the world again"
         raise ValueError(text) from fault
     return spec
