@@ -1,8 +1,8 @@
 """How hot a world's prior is: as hot as it takes for random play to last as long in dreams as it really did.
 
 The variables of a latent are drawn each by itself, so what takes several of them at once, such as a fireball that
-leaves a hand, comes too rarely in dreams though each variable's law is learned well. One temperature for all logits,
-found on recorded episodes and folded into the weights, mends most of it; the law at temperature 1 is then the mended
+leaves a hand, can come too rarely in dreams though each variable's law is learned well. One temperature for all logits
+is found on recorded episodes and folded into the weights; the law at temperature 1 is then the mended
 one, everywhere.
 
 Reference: On Calibration of Modern Neural Networks (Guo et al., 2017), arXiv:1706.04599.
