@@ -26,12 +26,14 @@ from gensim.gap import words
 from gensim.gap.actions import _apart, effects, opposites
 from gensim.gap.alarm import ALL, LEVELS, Alarm, Evidence, Known, auc, evidence, judged, rarity, share, verdict
 from gensim.gap.calibration import calibration, reward, sums, termination
+from gensim.gap.config import GapConfig
 from gensim.gap.features import belief_distance, beliefs
-from gensim.gap.measure import GapConfig, Measuring, difference
+from gensim.gap.measure import Measuring
 from gensim.gap.picture import COLOURS, scatter
 from gensim.gap.policies import LEAST, Blind, Driven, Player, folders_of, roster, seat
 from gensim.gap.ranking import Measured, better_half, pearson, ranking, ranks, spearman
 from gensim.gap.readings import Readings, read
+from gensim.gap.returns import difference, returns, scored
 from gensim.gap.rollouts import REREAD, Dreams, Real, Theatre, dream
 from gensim.gap.uniformity import distance, shuffled, uniformity
 from gensim.world import NetConfig, World
@@ -806,7 +808,7 @@ def test_scores_are_of_the_same(made: Callable[[str], Made], tmp_path: Path) -> 
 
     def given(one: dict[str, Any]) -> dict[str, Any]:
         write_json(path, one)
-        return Measuring(config)._returns(mine)
+        return returns(mine, world, [path], config.seed, STEPS)
 
     assert given(real)["real"]["mean"] == given(dreamed)["dream"]["mean"] == 12.5
     assert given(dreamed | {"env_kwargs": {**how, "temperature": 1.0}})["real"]["mean"] == 1.5
@@ -818,6 +820,12 @@ def test_scores_are_of_the_same(made: Callable[[str], Made], tmp_path: Path) -> 
     for name, one in wrong.items():
         with pytest.raises(ValueError, match=rf"score\.json lacks or differs in {name}"):
             given(one)
+    write_json(path, dreamed | {"env_kwargs": {"horizon": 9999, "trust_floor": 0.0}})
+    assert list(scored([path], mine.player, world, None)) == ["dream"]  # how long dreams are is known after playing
+    write_json(path, wrong["weights"])
+    with pytest.raises(ValueError, match="differs in weights"):
+        Measuring(config).policies()
+    assert not (tmp_path / "w").exists()  # refused before anything is played
 
 
 def test_a_dream_is_as_long_as_the_longest_real_episode(made: Callable[[str], Made], tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ from typing import Annotated
 
 import tyro
 
-from gensim.gap.measure import GapConfig, gap
+from gensim.gap.config import GapConfig
+from gensim.gap.measure import gap
 
 
 @dataclass(frozen=True)

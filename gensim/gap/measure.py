@@ -5,8 +5,7 @@ Nothing that is measured here chooses anything. Every policy's episodes are kept
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
 from functools import cached_property
 from importlib import import_module
 from importlib.util import find_spec
@@ -20,18 +19,19 @@ from gensim.core.circumstances import circumstances
 from gensim.core.files import read_json
 from gensim.core.progress import bar
 from gensim.episodes import Dataset, read_episode
-from gensim.episodes.record import SEED_LIMIT
 from gensim.episodes.sample import is_heldout
 from gensim.episodes.store import Header
 from gensim.gap import words
 from gensim.gap.actions import effects
 from gensim.gap.alarm import MARGIN, Known, evidence, judged
 from gensim.gap.calibration import calibration
+from gensim.gap.config import GapConfig
 from gensim.gap.features import belief_distance
 from gensim.gap.picture import scatter
 from gensim.gap.policies import Player, folders_of, roster
 from gensim.gap.ranking import Measured, ranking
 from gensim.gap.readings import Readings, read
+from gensim.gap.returns import returns, scored, span, spread
 from gensim.gap.rollouts import Dreams, Real, Theatre
 from gensim.gap.uniformity import uniformity
 from gensim.world import World
@@ -44,60 +44,6 @@ SECOND = 32  # dreams of a policy in each other world, and under dropout masks
 SCATTER = "dream_vs_real_returns.png"
 Again = tuple[list[Dreams], Dreams]
 """A policy's dreams in other worlds, and those under dropout masks."""
-
-
-@dataclass(frozen=True)
-class GapConfig:
-    """What is measured, and on what."""
-
-    world: Path
-    """World folder."""
-    data: Path
-    """Data set that the world was fitted to; its held-out episodes are measured on."""
-    agent: Path | None = None
-    """Agent folder whose return is compared, dreamed and real, and that the policies are made of."""
-    policies: tuple[Path, ...] = ()
-    """Folders of other agents, or of such folders: earlier rounds of `gensim loop`."""
-    exploiters: tuple[Path, ...] = ()
-    """The same of agents that were made to exploit the dream (scripts/exploiters)."""
-    second: tuple[Path, ...] = ()
-    """World folders, of other rounds or seeds, in which every policy dreams too: second opinions."""
-    new_data: Path | None = None
-    """Data set recorded after the fit, on which rewards, ends and trust are judged; else the held-out episodes are."""
-    scores: tuple[Path, ...] = ()
-    """What `gensim score AGENT --json` wrote of the simulator, or of this world with `horizon` as here and
-    `trust_floor 0`, shown instead of own returns."""
-    episodes: int = 10
-    """Real episodes of each policy."""
-    dreams: int = 64
-    """Dreams of each policy."""
-    seed: int = 900_000
-    """Of the first real episode and the first dream of every policy, and of all chances here."""
-    processes: int = 2
-    """Simulators side by side, each on one thread."""
-    work: Path | None = None
-    """Folder of what was measured so far; runs/gap-HASH unless given."""
-    segments: int = 96
-    """Held-out segments that figures are made from."""
-    kept: int = 10
-    """Held-out segments of the world's own file."""
-    samples: int = 4
-    """Dreams of each segment."""
-    simulated: int = 6
-    """Starts and segments that are replayed in the simulator; 0 for none."""
-    moments: int = 20_000
-    """Moments of the training data that the nearest one is looked up among."""
-    holdout: float = 0.05
-    """Share of the episodes that the fit was told to hold out."""
-
-    def __post_init__(self) -> None:
-        if self.seed < 0 or self.seed + max(self.dreams, self.episodes) > SEED_LIMIT:
-            raise ValueError(f"seed={self.seed}: give 0 to 999,000; seeds from {SEED_LIMIT:,} on are for scores alone")
-        counts = (self.episodes, self.dreams, self.processes, self.segments, self.kept, self.samples)
-        if min(counts) < 1 or min(self.episodes, self.dreams) < 2:
-            raise ValueError("give at least 2 episodes and dreams, and 1 of processes, segments, kept and samples")
-        if self.exploiters and self.agent is None and not self.policies:
-            raise ValueError("exploiters are held against honest policies: give an agent or policies, too")
 
 
 def gap(config: GapConfig, quiet: bool = True) -> dict[str, Any]:
@@ -223,14 +169,17 @@ class Measuring:
         figures: dict[str, Any] = {"policies": self._rows(measured)}
         figures["ranking"] = ranking(measured, self.config.seed)
         if self.config.agent is not None:
-            agent = next(one for one in measured if one.player.kind == "agent")
-            figures["returns"] = self._returns(agent)
+            agent, config = next(one for one in measured if one.player.kind == "agent"), self.config
+            figures["returns"] = returns(agent, self.world, config.scores, config.seed, self.horizon)
         figures["alarm"] = self._alarm(measured, others)
         return figures
 
     def _play(self) -> tuple[list[Measured], list[Again]]:
         config = self.config
         players = roster(self.world, config.world, config.agent, config.policies, config.exploiters)
+        for player in players:
+            if player.kind == "agent":
+                scored(config.scores, player, self.world, None)  # refuses now, not after hours of playing
         real = self._real(players)  # first: it says how long a whole dream is
         dreams = range(config.seed, config.seed + config.dreams)
         seconds: list[World] = [World.load(folder) for folder in config.second]
@@ -270,49 +219,18 @@ class Measuring:
                 "name": one.player.name,
                 "kind": one.player.kind,
                 "weights": one.player.weights,
-                "real": _spread(one.real.returns),
-                "dream": _spread(one.dreams.returns.tolist()),
+                "real": spread(one.real.returns),
+                "dream": spread(one.dreams.returns.tolist()),
                 "real_steps": round(float(np.mean(one.real.lengths)), 1),
                 "dream_steps": round(float(one.dreams.length.mean()), 1),
             }
             for one in measured
         ]
-        ranges = {"real": [*_ends(measured[0].real.seeds)], "dream": [self.config.seed]}
+        ranges = {"real": [*span(measured[0].real.seeds)], "dream": [self.config.seed]}
         ranges["dream"].append(self.config.seed + self.config.dreams - 1)
         frames = sum(one.real.real_frames for one in measured)
         counts = {"episodes": self.config.episodes, "dreams": self.config.dreams, "horizon": self.horizon}
         return {**counts, "seeds": ranges, "real_frames": frames, "rows": rows}
-
-    def _returns(self, agent: Measured) -> dict[str, Any]:
-        env, dreamed = self.world.spec["env_id"], agent.dreams.returns.tolist()
-        first = {"env": env, "real_frames": agent.real.real_frames} | _spread(agent.real.returns)
-        dream = {"env": f"dream of {env}", "real_frames": 0} | _spread(dreamed)
-        seeds = [self.config.seed + i for i in range(self.config.dreams)]
-        real = first | {"returns": agent.real.returns, "seeds": _ends(agent.real.seeds)}
-        told = dream | {"returns": dreamed, "seeds": _ends(seeds)}
-        rows = {"real": real, "dream": told, **self._scores(agent)}
-        folder = Path(str(agent.player.agent)).resolve().name
-        about = {"agent": folder, "weights": agent.player.weights, "horizon": self.horizon}
-        return {
-            **about,
-            **rows,
-            "difference": difference(rows["dream"]["returns"], rows["real"]["returns"], self.config.seed),
-        }
-
-    def _scores(self, agent: Measured) -> dict[str, Any]:
-        """What was scored before, "real" and "dream"; ValueError naming the file that is of something else."""
-        found = {}
-        for path in self.config.scores:
-            one = read_json(path)
-            side = "real" if one.get("env") == self.world.spec["env_id"] else "dream"
-            wrong = _wrong(one, agent.player, None if side == "real" else self.world, self.horizon)
-            if wrong:
-                raise ValueError(
-                    f"{path} lacks or differs in {', '.join(wrong)}: give what `gensim score AGENT --json` wrote of "
-                    f"this agent in its simulator, or in this world with `horizon {self.horizon} trust_floor 0`"
-                )
-            found[side] = _row(one)
-        return found
 
     def _known(self) -> Known:
         """What was recorded; an episode is whole that the simulator ended, or that is as long as one can be."""
@@ -356,55 +274,12 @@ class Measuring:
         }
 
 
-def difference(dreamed: Sequence[float], real: Sequence[float], seed: int = 0, draws: int = 2000) -> dict[str, Any]:
-    """The mean dreamed return over the mean real one, less one, with its bootstrap interval; null around 0."""
-    a, b = np.asarray(dreamed, np.float64), np.asarray(real, np.float64)
-    rng = np.random.default_rng(seed)
-    shown = [(rng.choice(a, len(a)).mean(), rng.choice(b, len(b)).mean()) for _ in range(draws)]
-    if b.mean() == 0 or min(len(a), len(b)) < 2 or any(y * b.mean() <= 0 for _, y in shown):
-        return {"value": None, "low": None, "high": None}
-    low, high = np.quantile([(x - y) / abs(y) for x, y in shown], [0.025, 0.975])
-    value = (a.mean() - b.mean()) / abs(b.mean())
-    return {"value": round(float(value), 4), "low": round(float(low), 4), "high": round(float(high), 4)}
-
-
-def _spread(returns: Sequence[float]) -> dict[str, Any]:
-    from gensim.agents.score import student_t95
-
-    mean, n = float(np.mean(returns)), len(returns)
-    std = float(np.std(returns, ddof=1)) if n > 1 else None
-    half = student_t95(n) * std / np.sqrt(n) if std is not None else None
-    ci95 = None if half is None else [float(mean - half), float(mean + half)]
-    return {"mean": mean, "std": std, "ci95": ci95, "episodes": n}
-
-
 def _longest(world: World, data: Dataset) -> int:
     """Steps of a whole real episode, as far as the simulator's spec or the data tell."""
     from gensim.envs.spec import spec_of
 
     spec = spec_of(world.spec["env_id"])
     return spec.max_steps if spec else max(header.length for header in data.episodes)
-
-
-def _wrong(one: Mapping[str, Any], player: Player, world: World | None, horizon: int) -> list[str]:
-    """What a score lacks, or what of it differs from this player's episodes, dreamed in `world` or else real."""
-    from gensim.envs.engine import DreamConfig
-
-    wanted, told = {"weights": player.weights, "deterministic": player.calm}, {**one}
-    if world is not None:
-        wanted |= {"world_hash": world.hash, **asdict(DreamConfig(horizon=horizon, trust_floor=0.0))}
-        told |= asdict(DreamConfig()) | (one.get("env_kwargs") or {})
-    missing = {"env", "mean", "ci95", "returns", "seeds"} - one.keys()
-    return [*(name for name, value in wanted.items() if told.get(name) != value), *sorted(missing)]
-
-
-def _row(one: Mapping[str, Any]) -> dict[str, Any]:
-    names = ("env", "mean", "std", "ci95", "deterministic", "real_frames", "returns")
-    return {name: one.get(name) for name in names} | {"episodes": len(one["returns"]), "seeds": _ends(one["seeds"])}
-
-
-def _ends(seeds: Sequence[int]) -> list[int]:
-    return [min(seeds), max(seeds)]
 
 
 def _tapes(headers: Sequence[Header]) -> list[Any]:
