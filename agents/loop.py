@@ -21,6 +21,7 @@ from gensim.agents.ppo_config import PPOConfig
 from gensim.agents.score import score, student_t95
 from gensim.core.circumstances import circumstances
 from gensim.core.files import atomic_path, load_tensors, read_json, sha256, write_json
+from gensim.core.settings import differing
 from gensim.episodes import Dataset, read_episode
 from gensim.episodes.record import Maker, RecordConfig, record
 from gensim.world.config import FitConfig
@@ -314,12 +315,10 @@ class Loop:
         path = self.config.out / "loop.config.json"
         mine = {"env_id": self.env_id, **self._identity()}
         if path.exists():
-            its = read_json(path)
-            differ = sorted(k for k in mine.keys() | its.keys() if mine.get(k) != its.get(k) and (k in its or mine[k]))
+            differ = differing(read_json(path), mine)
             if differ:
-                what = ", ".join(f"{key}={its.get(key)} (now {mine.get(key)})" for key in differ)
                 raise ValueError(
-                    f"{self.config.out} holds a loop with {what}: give the same to go on, or another --out"
+                    f"{self.config.out} holds a loop with {differ}: give the same to go on, or another --out"
                 )
         write_json(path, mine)
 

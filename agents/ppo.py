@@ -24,6 +24,7 @@ from gensim.agents.reference import refer, world_folder
 from gensim.core.files import load_tensors, save_tensors
 from gensim.core.progress import bar
 from gensim.core.seeds import fold
+from gensim.core.settings import differing
 from gensim.envs.rollout import Rollout
 from gensim.episodes.actions import ActionSpec
 from gensim.world import State, World
@@ -156,12 +157,9 @@ class Run:
         return True
 
     def _check(self, path: Path, meta: dict[str, Any]) -> None:
-        mine = json.loads(self.config.identity(self.world.hash))
-        its = json.loads(meta.get("identity", "{}"))
-        differ = sorted(key for key in {*mine, *its} if mine.get(key) != its.get(key))
+        differ = differing(json.loads(meta.get("identity", "{}")), json.loads(self.config.identity(self.world.hash)))
         if differ:
-            what = ", ".join(f"{key}={its.get(key)} (now {mine.get(key)})" for key in differ)
-            raise ValueError(f"{path} belongs to a run with {what}: give the same to go on, or another --out")
+            raise ValueError(f"{path} belongs to a run with {differ}: give the same to go on, or another --out")
 
     def _arrays(self) -> dict[str, np.ndarray]:
         """Where every dream is."""

@@ -17,6 +17,7 @@ from gensim.core.devices import has_bfloat16
 from gensim.core.files import load_tensors, save_tensors
 from gensim.core.progress import bar
 from gensim.core.seeds import fold
+from gensim.core.settings import differing
 from gensim.episodes import Dataset, read_episode
 from gensim.episodes.sample import Sampler
 from gensim.world.config import FitConfig, NetConfig
@@ -80,11 +81,9 @@ class Fit:
         if not path.exists():
             return False
         tensors, meta = load_tensors(path)
-        if not _same(json.loads(meta.get("config", "{}")), json.loads(self.config.identity())):
-            raise ValueError(
-                f"{path} belongs to a fit with other settings: {meta.get('config')}; "
-                f"give the same settings to go on with it, or another --out to start anew"
-            )
+        differ = differing(json.loads(meta.get("config", "{}")), json.loads(self.config.identity()))
+        if differ:
+            raise ValueError(f"{path} belongs to a fit with {differ}: give the same to go on, or another --out")
         self.net.module.load_state_dict(_under(tensors, "net."))
         self.average = {k: v.to(self.fabric.device) for k, v in _under(tensors, "average.").items()}
         state = self.optimiser.state_dict()
@@ -210,11 +209,6 @@ def _report(log: SummaryWriter, progress: Any, step: int, parts: dict[str, float
     for name, value in parts.items():
         log.add_scalar(f"loss/{name}", value, step)
     progress.set_postfix({k: f"{v:.3g}" for k, v in parts.items()} | {"step": step})
-
-
-def _same(its: dict[str, Any], mine: dict[str, Any]) -> bool:
-    """Whether settings are equal; one that an earlier version did not know was off."""
-    return its.keys() <= mine.keys() and all(its.get(k) == v or (k not in its and not v) for k, v in mine.items())
 
 
 def _tensors(batch: Any) -> dict[str, Tensor]:
