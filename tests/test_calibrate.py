@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_fit import SPEC, slide
+from slider import SPEC, slide, slides
 
 from gensim.core.files import load_tensors
 from gensim.episodes import Dataset, Episode, write_episode
@@ -23,11 +23,7 @@ from gensim.world.temper import LEFT, STRIDE, STRIDES, heated, lasted, life, ran
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("slider")
-    Dataset.create(folder, SPEC)
-    for seed in range(60):
-        write_episode(folder, slide(seed), f"{seed:04d}")
-    return folder
+    return slides(tmp_path_factory.mktemp("slider"), 60)
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from slider import SPEC, draw, slide, slides
 
 from gensim.core.files import load_tensors, save_tensors, sha256
 from gensim.episodes import Dataset, Episode, read_episode, write_episode
@@ -26,48 +27,11 @@ from gensim.world.weights import MOST, Weights
 
 NAMES = ("frames", "act", "rew", "term", "first", "valid", "tally")
 PARTS = ("encoder.", "decoder.", "dynamics.", "reward.", "disagreement.")
-SPEC = {
-    "env_id": "Slider-v0",
-    "env_kwargs": {},
-    "size": 32,
-    "skip": 1,
-    "fps": 10,
-    "action": {"type": "box", "dim": 1},
-}
-
-
-def slide(seed: int) -> Episode:
-    """A bar that actions push sideways; the reward is the push itself, and the edge ends the episode."""
-    rng = np.random.default_rng(seed)
-    x, frames, act, rew, term = 14.0, [], [], [], []
-    frames.append(draw(x))
-    while len(act) < 40 and not (term and term[-1]):
-        a = float(rng.choice([-1.0, -0.5, 0.5, 1.0]))
-        x += 4 * a
-        act.append([a])
-        rew.append(a)
-        term.append(not 0 <= x <= 28)
-        frames.append(draw(x))
-    trunc = [False] * (len(act) - 1) + [not term[-1]]
-    return Episode.pack(
-        frames, act, rew, term, trunc, SPEC | {"seed": seed, "real_frames": len(act), "policy": "random"}
-    )
-
-
-def draw(x: float) -> np.ndarray:
-    frame = np.full((32, 32, 3), 40, np.uint8)
-    left = int(np.clip(x, -3, 31))
-    frame[8:24, max(left, 0) : left + 4] = (250, 120, 30)
-    return frame
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("slider")
-    Dataset.create(folder, SPEC)
-    for seed in range(120):
-        write_episode(folder, slide(seed), f"{seed:04d}")
-    return folder
+    return slides(tmp_path_factory.mktemp("slider"), 120)
 
 
 @pytest.fixture(scope="module")
