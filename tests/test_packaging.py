@@ -21,7 +21,7 @@ PACKAGES = ("gensim", "envs", "agents")
 LARGEST = 20_000_000  # bytes of a file in git
 ALONE = """
 import gymnasium, gensim, gensim.__main__
-assert gensim.registered() == ["gensim/CarRacing-v0", "gensim/World-v0"], gensim.registered()
+assert gensim.registered() == ["gensim/CarRacing-v0", "gensim/TakeCover-v0", "gensim/World-v0"], gensim.registered()
 assert gymnasium.spec("gensim/CarRacing-v0").reward_threshold == 900
 print(gensim.__file__, gensim.envs.__file__)
 """
