@@ -180,11 +180,12 @@ def _chosen(calibrated: Mapping[str, float] | None) -> str:
     """What was tuned on frames that figures are made from."""
     if not calibrated:
         return "Frames behind the figures below chose nothing."
+    steps = calibrated.get("random_play_steps")  # worlds from before it was told lack it
     return (
         "Tuned after the fit: the log-odds of an end, on the held-out episodes (slope "
         f"{calibrated['ends_slope']:.2f}, shift {calibrated['ends_shift']:.2f}), and one temperature for the latents' "
-        f"law, {calibrated['prior_temperature']:.2f}, so that random play lasts as long in dreams as it was recorded "
-        f"to within {calibrated['random_play_steps']} steps: that dreamed and real chance agree was seen to. Else "
+        f"law, {calibrated['prior_temperature']:.2f}, so that random play lasts as long in dreams as it was recorded"
+        f"{f' to within {steps} steps' if steps else ''}: that dreamed and real chance agree was seen to. Else "
         "frames behind the figures below chose nothing."
     )
 
