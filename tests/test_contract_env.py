@@ -427,8 +427,8 @@ class Hands(gym.Wrapper):
         import pygame
 
         self.actions.append(action)
-        discrete = isinstance(self.action_space, gym.spaces.Discrete)
-        presses = {1: "1"} if discrete else {1: "a", 3: "d"}
+        single = [keys for keys in self.unwrapped.get_keys_to_action() if len(keys) == 1]  # type: ignore[attr-defined]
+        presses = dict(zip((1, 3), single))
         if len(self.actions) in presses:
             key = ord(presses[len(self.actions)])
             pygame.event.post(pygame.event.Event(pygame.KEYDOWN, key=key))
