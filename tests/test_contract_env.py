@@ -427,8 +427,8 @@ class Hands(gym.Wrapper):
         import pygame
 
         self.actions.append(action)
-        single = [keys for keys in self.unwrapped.get_keys_to_action() if len(keys) == 1]  # type: ignore[attr-defined]
-        presses = dict(zip((1, 3), single))
+        known = self.unwrapped.get_keys_to_action()  # type: ignore[attr-defined]
+        presses = dict(zip((1, 3), (keys for keys, does in known.items() if len(keys) == 1 and np.any(does))))
         if len(self.actions) in presses:
             key = ord(presses[len(self.actions)])
             pygame.event.post(pygame.event.Event(pygame.KEYDOWN, key=key))
