@@ -43,10 +43,9 @@ def scored(scores: Sequence[Path], player: Player, world: World, horizon: int | 
         side = "real" if one.get("env") == world.spec["env_id"] else "dream"
         wrong = _wrong(one, player, None if side == "real" else world, horizon)
         if wrong:
-            wanted = "as here" if horizon is None else horizon
             raise ValueError(
                 f"{path} lacks or differs in {', '.join(wrong)}: give what `gensim score AGENT --json` wrote of "
-                f"this agent in its simulator, or in this world with `horizon {wanted} trust_floor 0`"
+                f"this agent in its simulator, or in this world with `trust_floor 0` and a `horizon` of {horizon or 'as many steps as whole episodes have'}"
             )
         found[side] = one
     return found
