@@ -43,9 +43,10 @@ def scored(scores: Sequence[Path], player: Player, world: World, horizon: int | 
         side = "real" if one.get("env") == world.spec["env_id"] else "dream"
         wrong = _wrong(one, player, None if side == "real" else world, horizon)
         if wrong:
+            steps = horizon or "as many steps as whole episodes have"
             raise ValueError(
                 f"{path} lacks or differs in {', '.join(wrong)}: give what `gensim score AGENT --json` wrote of "
-                f"this agent in its simulator, or in this world with `trust_floor 0` and a `horizon` of {horizon or 'as many steps as whole episodes have'}"
+                f"this agent in its simulator, or in this world with `trust_floor 0` and a `horizon` of {steps}"
             )
         found[side] = one
     return found
