@@ -40,6 +40,7 @@ class WorldSpec:
         rarity: whether errors weigh more where a colour is rare; see `FitConfig`.
         tally: whether its rewards and ends depend on an episode's steps and return so far; see `FitConfig`.
         calibrate: whether ends and the prior are calibrated on recorded episodes; see `FitConfig`.
+        clock: whether what happens depends on how late in an episode it is; see `FitConfig`.
         mirror: what actions become in a mirror, where left and right are alike; see `FitConfig`.
         keys: for play by hand: keys as Gymnasium's play takes them, and the action of each.
     """
@@ -60,13 +61,14 @@ class WorldSpec:
     rarity: bool = False
     tally: bool = True
     calibrate: bool = False
+    clock: bool = False
     mirror: tuple[int, ...] | None = None
     keys: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def fit(self) -> dict[str, Any]:
         """Settings of `FitConfig` that go with this simulator."""
-        return {name: getattr(self, name) for name in ("emphasis", "rarity", "calibrate", "tally", "mirror")}
+        return {name: getattr(self, name) for name in ("emphasis", "rarity", "calibrate", "tally", "clock", "mirror")}
 
 
 def spec_of(real_id: str) -> WorldSpec | None:

@@ -241,6 +241,18 @@ def test_heads_that_are_not_told_the_tally_do_not_go_by_it(data, tmp_path, tally
     assert World.load(fit(config, quiet=True).folder).spec["fit_steps"] == 1
 
 
+def test_dynamics_learn_a_clock_from_where_a_fit_without_one_ended(data, tmp_path):
+    plain = FitConfig(data, tmp_path / "plain", steps=1, batch=2, length=6, hidden=32, settle=1)
+    fit(plain, quiet=True)
+    config = replace(plain, out=tmp_path / "clock", init=tmp_path / "plain", clock=True, steps=2)
+    world = fit(config, quiet=True)
+    weights = World.load(world.folder).weights()
+    assert world.config.clock and weights["dynamics.clock.weight"].any()
+    assert weights["dynamics.late"] == max(episode.length for episode in Dataset(data).episodes) - 1
+    with pytest.raises(ValueError, match="clock=True, unlike this fit's"):
+        fit(replace(config, init=world.folder, clock=None, out=tmp_path / "back"), quiet=True)
+
+
 @pytest.mark.parametrize("bad", [{"steps": 0}, {"minutes": -5.0}, {"warmup": 0}, {"batch": 0}, {"decoded": 0}])
 def test_a_fit_that_cannot_be_is_refused(data, tmp_path, bad):
     with pytest.raises(ValueError, match=f"{next(iter(bad))}={next(iter(bad.values()))}"):

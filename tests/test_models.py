@@ -90,26 +90,47 @@ def test_frames_keep_their_shape_and_every_weight_gets_a_gradient(size):
         assert p.grad is not None and p.grad.abs().sum() > 0, name
 
 
-def test_one_pass_over_a_window_equals_one_step_after_the_other():
-    dynamics = Dynamics(groups=4, classes=5, actions=2, hidden=16)
+def told(clock: bool) -> Dynamics:
+    """Small dynamics; with a clock, one that has learned to go by it."""
+    dynamics = Dynamics(groups=4, classes=5, actions=2, hidden=16, clock=clock)
     torch.nn.init.normal_(dynamics.initial)
+    if dynamics.clock is not None:
+        torch.nn.init.normal_(dynamics.clock.weight)
+        dynamics.late.fill_(300)
+    return dynamics
+
+
+@pytest.mark.parametrize("clock", [False, True])
+def test_one_pass_over_a_window_equals_one_step_after_the_other(clock):
+    dynamics = told(clock)
     index, act = torch.randint(5, (3, 6, 4)), torch.rand(3, 6, 2)
-    first = torch.tensor([True, False, True])
-    h = dynamics.unroll(torch.eye(5)[index], act, first)
+    first, steps = torch.tensor([True, False, True]), torch.tensor([[-1.0], [40.0], [-1.0]]) + torch.arange(6)
+    h = dynamics.unroll(torch.eye(5)[index], act, steps, first)
     step = dynamics.initial[first.long()]
     for t in range(6):
         torch.testing.assert_close(h[:, t], step)
         if t < 5:
-            step = dynamics.cell(dynamics.inputs_of(index[:, t], act[:, t + 1]), step)
+            step = dynamics.cell(dynamics.inputs_of(index[:, t], act[:, t + 1], steps[:, t + 1]), step)
+
+
+@pytest.mark.parametrize("clock", [False, True])
+def test_dynamics_without_a_clock_do_not_go_by_the_hour(clock):
+    """A new clock says nothing; one that was learned from is heard up to the longest episode, and no further."""
+    act, z = torch.rand(1, 2).expand(4, -1), torch.randint(5, (1, 4)).expand(4, -1)
+    hours = torch.tensor([0.0, 60.0, 300.0, 900.0])
+    new = Dynamics(groups=4, classes=5, actions=2, hidden=16, clock=clock).inputs_of(z, act, hours)
+    gates = told(clock).inputs_of(z, act, hours)
+    assert (new == new[:1]).all() and torch.equal(gates[2], gates[3])
+    assert [torch.equal(gates[0], gates[hour]) for hour in (1, 2)] == [not clock] * 2
 
 
 def test_memory_reads_the_past_alone():
     dynamics = Dynamics(groups=4, classes=5, actions=2, hidden=16)
-    z, act = torch.eye(5)[torch.randint(5, (1, 6, 4))], torch.rand(1, 6, 2)
-    h = dynamics.unroll(z, act, torch.ones(1).bool())
+    z, act, steps = torch.eye(5)[torch.randint(5, (1, 6, 4))], torch.rand(1, 6, 2), torch.arange(6.0)[None]
+    h = dynamics.unroll(z, act, steps, torch.ones(1).bool())
     z2, act2 = z.clone(), act.clone()
     z2[:, 3:], act2[:, 4:] = z2[:, 3:].roll(1, -1), 1 - act2[:, 4:]
-    h2 = dynamics.unroll(z2, act2, torch.ones(1).bool())
+    h2 = dynamics.unroll(z2, act2, steps, torch.ones(1).bool())
     torch.testing.assert_close(h[:, :4], h2[:, :4])  # h_3 has read z_2 and a_3, neither changed
     assert not torch.allclose(h[:, 4], h2[:, 4])
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from gensim.models.vae import softmax_unimix
 from gensim.world import NetConfig, State, World
 from gensim.world.fast import Fast, traced
+from gensim.world.net import Net
 from gensim.world.tiles import TILE, map_tiles
 from gensim.world.trust import EDGES, Trust
 
@@ -350,3 +351,21 @@ def test_judgements_hang_on_the_tally_and_nothing_else_does(world):
     (one, a), (two, b) = other.imagine(state, acts(8)), other.imagine(rich, acts(8))
     assert (a.rew != b.rew).all() and (a.log_p == b.log_p).all()
     assert torch.equal(one.h, two.h) and torch.equal(one.z, two.z)
+
+
+def test_a_world_with_a_clock_goes_by_the_hour_alone(world, tmp_path):
+    """Dreams, observations and the file of a world whose dynamics are told the steps so far, and nothing else."""
+    config = replace(TINY, clock=True)
+    net = Net(config)
+    net.load_state_dict(net.state_dict() | world.net.state_dict())
+    torch.nn.init.normal_(net.dynamics.clock.weight)
+    net.dynamics.late.fill_(500.0)
+    World.from_weights(config, net.state_dict(), SPEC).save(tmp_path)
+    other = World.load(tmp_path)
+    assert other.config.clock and "clock" not in json.loads((world.folder / "world.json").read_text())["net"]
+    state = other.start(np.arange(8, dtype=np.uint64))
+    first, seen = other.imagine(state, acts(8)), other.observe(state, acts(8), other.decode(state))
+    for add, alike in (((300.0, 0.0), True), ((0.0, 300.0), False)):
+        later = replace(state, tally=state.tally + torch.tensor(add))
+        assert torch.equal(other.imagine(later, acts(8))[0].h, first[0].h) == alike
+        assert torch.equal(other.observe(later, acts(8), other.decode(state))[0].h, seen[0].h) == alike

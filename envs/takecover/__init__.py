@@ -45,6 +45,7 @@ SPEC = WorldSpec(
     rarity=True,
     calibrate=True,
     tally=False,
+    clock=True,  # monsters are ever more
     mirror=(NONE, LEFT, RIGHT),
     max_steps=LIMIT // 4,
     horizon=LIMIT // 4,

@@ -19,14 +19,22 @@ class Dynamics(nn.Module):
         groups, classes: shape of the latent.
         actions: width of the action vector.
         hidden: width of the memory h.
+        clock: whether it is told the episode's steps so far. A fit sees short windows, so that what piles up over an
+            episode, such as monsters, is known by the clock alone.
     """
 
-    def __init__(self, groups: int, classes: int, actions: int, hidden: int) -> None:
+    late: Tensor  # () the steps of the longest episode in the data; later ones are told alike
+
+    def __init__(self, groups: int, classes: int, actions: int, hidden: int, clock: bool = False) -> None:
         super().__init__()
         self.groups, self.classes, self.hidden = groups, classes, hidden
         self.initial = nn.Parameter(torch.zeros(2, hidden))  # memory before a mid-episode / a first frame
         self.embed = nn.Parameter(torch.randn(groups * classes, hidden) * groups**-0.5)
         self.act = nn.Linear(actions, hidden)
+        self.clock = nn.Linear(2, hidden, bias=False) if clock else None
+        if self.clock is not None:
+            nn.init.zeros_(self.clock.weight)
+            self.register_buffer("late", torch.tensor(0.0))
         self.norm = nn.LayerNorm(hidden)
         self.gates_x = nn.Linear(hidden, 3 * hidden)
         self.gates_h = nn.Linear(hidden, 3 * hidden)
@@ -34,14 +42,14 @@ class Dynamics(nn.Module):
         self.prior_norm = nn.LayerNorm(hidden)
         self.prior_out = nn.Linear(hidden, groups * classes)
 
-    def inputs(self, z: Tensor, act: Tensor) -> Tensor:
-        """Gate inputs (..., 3 hidden) of one-hot latents (..., groups, classes) and actions (..., k)."""
-        return self._gates(z.flatten(-2) @ self.embed.to(z.dtype), act)
+    def inputs(self, z: Tensor, act: Tensor, steps: Tensor) -> Tensor:
+        """Gate inputs (..., 3 hidden) of one-hot latents (..., groups, classes), actions (..., k) and steps (...)."""
+        return self._gates(z.flatten(-2) @ self.embed.to(z.dtype), act, steps)
 
-    def inputs_of(self, index: Tensor, act: Tensor) -> Tensor:
-        """Gate inputs (n, 3 hidden) of latent indices (n, groups) and actions (n, k), by look-up."""
+    def inputs_of(self, index: Tensor, act: Tensor, steps: Tensor) -> Tensor:
+        """Gate inputs (n, 3 hidden) of latent indices (n, groups), actions (n, k) and steps so far (n,), by look-up."""
         offset = torch.arange(self.groups, device=index.device) * self.classes
-        return self._gates(F.embedding_bag(index + offset, self.embed, mode="sum"), act)
+        return self._gates(F.embedding_bag(index + offset, self.embed, mode="sum"), act, steps)
 
     def cell(self, gates: Tensor, h: Tensor) -> Tensor:
         """The next memory (n, hidden) float32 from gate inputs (n, 3 hidden) and memory (n, hidden)."""
@@ -50,13 +58,14 @@ class Dynamics(nn.Module):
         u = torch.sigmoid(u + hu - 1)
         return torch.lerp(h, torch.tanh(c + torch.sigmoid(r + hr) * hc), u)
 
-    def unroll(self, z: Tensor, act: Tensor, first: Tensor) -> Tensor:
+    def unroll(self, z: Tensor, act: Tensor, steps: Tensor, first: Tensor) -> Tensor:
         """Memories h (b, t, hidden), each before its own latent, of a window of latents and actions.
 
-        z (b, t, groups, classes) one-hot, act (b, t, k), first (b,) bool: the window opens an episode.
+        z (b, t, groups, classes) one-hot, act (b, t, k), steps (b, t) before each action, first (b,) bool: the window
+        opens an episode.
         """
         h = self.initial[first.long()].float()  # (b, hidden)
-        gates = self.inputs(z[:, :-1], act[:, 1:])  # (b, t - 1, 3 hidden)
+        gates = self.inputs(z[:, :-1], act[:, 1:], steps[:, 1:])  # (b, t - 1, 3 hidden)
         memories = [h]
         for step in gates.unbind(1):
             h = self.cell(step, h)
@@ -69,6 +78,10 @@ class Dynamics(nn.Module):
         x = x if mask is None else x * mask.to(x.dtype)
         return self.prior_out(x).unflatten(-1, (self.groups, self.classes))
 
-    def _gates(self, embedded: Tensor, act: Tensor) -> Tensor:
-        x = F.silu(self.norm(embedded + self.act(act.to(self.act.weight.dtype))))
-        return self.gates_x(x)
+    def _gates(self, embedded: Tensor, act: Tensor, steps: Tensor) -> Tensor:
+        x = embedded + self.act(act.to(self.act.weight.dtype))
+        if self.clock is not None:
+            steps = steps.float().clamp(max=self.late)
+            told = torch.stack([steps.log1p() / 4, steps / 256], -1)  # (..., 2)
+            x = x + self.clock(told.to(x.dtype))
+        return self.gates_x(F.silu(self.norm(x)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from gensim.core.frames import check_side
 
@@ -31,11 +32,18 @@ class NetConfig:
     """Share of the prior's units off in a mask that holds for an episode."""
     unimix: float = 0.01
     """Share of the uniform law in every categorical, so that no log-probability is infinite."""
+    clock: bool = False
+    """Whether the dynamics are told the episode's steps so far."""
 
     def __post_init__(self) -> None:
         check_side(self.size)
         if len(self.widths) != 4:
             raise ValueError(f"widths={self.widths}: give four numbers of channels, one a halving")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as JSON has it; a clock is named where there is one, as worlds from before it have none."""
+        told = asdict(self) | {"widths": list(self.widths)}
+        return {name: value for name, value in told.items() if name != "clock" or value}
 
 
 @dataclass(frozen=True)
@@ -78,6 +86,9 @@ class FitConfig:
     """Whether the heads are told an episode's steps and return so far. Where these end nothing, such as a simulator
     without laps, a head that is told them takes the hour at which earlier agents failed for the cause. None: yes,
     unless the simulator is known better."""
+    clock: bool | None = None
+    """Whether the dynamics are told the episode's steps so far: a fit sees short windows, and what piles up over an
+    episode, such as monsters, is known by them alone. None: no, unless the simulator is known better."""
     mirror: tuple[int, ...] | None = None
     """Where left and right are alike in the simulator: the choice that each choice becomes in a mirror, or for numbers
     the sign of each, 1 or -1. Half of the windows are then learned mirrored; with (), none. None: none, unless the

@@ -45,9 +45,9 @@ class Fast:
         self.paint_z = copy.decoder.inp.weight.T.contiguous()  # (latent, width side side)
         self.offset = torch.arange(c.groups) * c.classes
 
-    def memory(self, h: Tensor, z: Tensor, act: Tensor) -> Tensor:
-        """The next memory (n, hidden) float32 after latents (n, groups) and actions (n, k)."""
-        return self.dynamics.cell(self.dynamics.inputs_of(z, act), h)
+    def memory(self, h: Tensor, z: Tensor, act: Tensor, tally: Tensor) -> Tensor:
+        """The next memory (n, hidden) float32 after latents (n, groups) and actions (n, k), after a tally (n, 2)."""
+        return self.dynamics.cell(self.dynamics.inputs_of(z, act, tally[:, 1]), h)
 
     def read(self, h: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """What a memory says: prior logits (n, groups, classes), disagreement (n,), the judges' share (n, 2 head)."""
@@ -72,7 +72,7 @@ class Fast:
 
         tally (n, 2) of the steps before, t (n,) temperatures, u (n, groups) and end (n,) float64 draws in (0, 1).
         """
-        h = self.memory(h, z, act)
+        h = self.memory(h, z, act, tally)
         logits, unusual, judges = self.read(h, mask)
         p = softmax_unimix(logits, self.config.unimix)
         q = heat(p, t)

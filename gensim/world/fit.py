@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import asdict, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -38,7 +40,7 @@ class Fit:
         torch.manual_seed(config.seed)
         net = Net(net_config)
         if config.init is not None:
-            net.load_state_dict(World.load(config.init).weights())
+            net.load_state_dict(_first_weights(net, config.init))
         self.average = {k: v.clone() for k, v in net.state_dict().items()}
         net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         encoder = list(net.encoder.parameters())
@@ -95,11 +97,13 @@ class Fit:
         return True
 
     def limit(self, tallies: Tensor) -> None:
-        """Tells the heads the range (2, 2) of the tallies that there are to learn from."""
+        """Tells heads and clock the range (2, 2) of the tallies that there are to learn from."""
+        known = {"dynamics.late": tallies[1, 1]} if self.config.clock else {}
         tallies = torch.zeros_like(tallies) if self.config.tally is False else tallies  # a table read in one place
-        for name in ("reward.tally.limits", "termination.tally.limits"):
-            self.net.module.get_buffer(name).copy_(tallies)
-            self.average[name].copy_(tallies)
+        known |= {f"{head}.tally.limits": tallies for head in ("reward", "termination")}
+        for name, value in known.items():
+            self.net.module.get_buffer(name).copy_(value)
+            self.average[name].copy_(value)
 
     def count(self, sampler: Sampler) -> None:
         """Weighs colours by how rare they are in frames of the data, where the settings ask for it."""
@@ -135,7 +139,19 @@ def fit(config: FitConfig, quiet: bool = False) -> World:
 def net_config(config: FitConfig, spec: dict[str, Any]) -> NetConfig:
     """Sizes of the networks for a data set's frames and actions."""
     action = spec["action"]
-    return NetConfig(size=spec["size"], actions=action.get("dim") or action["n"], hidden=config.hidden)
+    dim = action.get("dim") or action["n"]
+    return NetConfig(size=spec["size"], actions=dim, hidden=config.hidden, clock=bool(config.clock))
+
+
+def _first_weights(net: Net, folder: Path) -> dict[str, Tensor]:
+    """The weights of the world in `folder` for a network; if it has no clock, with one that says nothing yet."""
+    world = World.load(folder)
+    if replace(world.config, clock=net.config.clock) != net.config or world.config.clock > net.config.clock:
+        own, asked = asdict(world.config), asdict(net.config)
+        told = [f"{name}={own[name]}" for name in own if own[name] != asked[name]]
+        raise ValueError(f"init={folder}: its networks have {', '.join(told)}, unlike this fit's; give a world like it")
+    clock = {name: x for name, x in net.state_dict().items() if name.startswith(("dynamics.clock", "dynamics.late"))}
+    return clock | world.weights()
 
 
 def make_fabric(devices: int) -> Fabric:

@@ -24,7 +24,7 @@ class Net(nn.Module):
         c = self.config = config
         self.encoder = Encoder(c.size, c.widths, c.groups, c.classes)
         self.decoder = Decoder(c.size, c.widths, c.groups, c.classes)
-        self.dynamics = Dynamics(c.groups, c.classes, c.actions, c.hidden)
+        self.dynamics = Dynamics(c.groups, c.classes, c.actions, c.hidden, c.clock)
         self.reward = RewardHead(c.hidden + c.groups * c.classes, c.head)
         self.termination = TerminationHead(c.hidden + c.groups * c.classes, c.head)
         self.disagreement = DisagreementHead(c.hidden, c.groups * c.classes)
@@ -61,7 +61,7 @@ class Net(nn.Module):
             error = error * weights(batch["frames"].flatten(0, 1)[some])[:, None]
         rec = error.sum((1, 2, 3)) / 4  # (m,) 0..1 units
         log_q, z = log_q.unflatten(0, (b, t)), z.unflatten(0, (b, t))
-        h = self.dynamics.unroll(z, batch["act"], batch["first"][:, 0])  # (b, t, hidden)
+        h = self.dynamics.unroll(z, batch["act"], batch["tally"][..., 1], batch["first"][:, 0])  # (b, t, hidden)
         log_p = log_softmax_unimix(self.dynamics.prior(h, self._masks(b, h, generator)), c.unimix)
         later = valid.clone()
         later[:, 0] = 0  # nothing has led to a window's first frame

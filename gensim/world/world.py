@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -105,8 +105,8 @@ class World:
         with atomic_path(folder / "starts.npz") as path:
             self.starts.save(path)
         files = {name: sha256(folder / name) for name in FILES}
-        net = asdict(self.config) | {"widths": list(self.config.widths)}
-        write_json(folder / "world.json", {"format": FORMAT, "net": net, "spec": self.spec, "files": files})
+        told = {"format": FORMAT, "net": self.config.to_dict(), "spec": self.spec, "files": files}
+        write_json(folder / "world.json", told)
         self.hash, self.folder = files["world.safetensors"], folder
 
     def weights(self) -> dict[str, Tensor]:
@@ -181,7 +181,7 @@ class World:
         def tile(
             h: Tensor, z0: Tensor, z: Tensor, tally: Tensor, act: Tensor, mask: Tensor, end: Tensor
         ) -> tuple[Tensor, ...]:
-            h = self.fast.memory(h, z0, act)
+            h = self.fast.memory(h, z0, act, tally)
             logits, unusual, judges = self.fast.read(h, mask)
             log_p = log_prob(softmax_unimix(logits, self.config.unimix), z)
             return h, z, log_p, log_p, *self.fast.verdict(judges, z, tally, end), unusual
@@ -221,7 +221,7 @@ class World:
         def tile(
             h: Tensor, z: Tensor, tally: Tensor, act: Tensor, mask: Tensor, t: Tensor, u: Tensor, end: Tensor
         ) -> Dreamed:
-            h = self.fast.memory(h, z, act)
+            h = self.fast.memory(h, z, act, tally)
             h = edit("h", h) if edit else h
             logits, unusual, judges = self.fast.read(h, mask)
             p = softmax_unimix(edit("prior", logits) if edit else logits, self.config.unimix)
@@ -322,6 +322,8 @@ def _measure(config: NetConfig) -> None:
     for name in ("dropout", "unimix"):
         if type(value := getattr(config, name)) not in (int, float) or not 0 <= value < 1:
             raise ValueError(f"{name} is a number from 0 to below 1")
+    if type(config.clock) is not bool:
+        raise ValueError("clock is true or false")
     if config.widths[-1] < 2 or sum(math.prod(shape) for shape in _shapes(config).values()) > WEIGHTS:
         raise ValueError(f"it has no weights, or more than {WEIGHTS:,}")
 
@@ -357,7 +359,7 @@ def _spec(card: dict[str, Any], folder: Path) -> dict[str, Any]:
 def _about(config: NetConfig, spec: dict[str, Any]) -> str:
     """What world.json says that must not change unseen, as it is kept beside the weights: all but the clock."""
     told = {name: value for name, value in json.loads(json.dumps(spec)).items() if name != "fit_seconds"}
-    return json.dumps({"net": asdict(config), "spec": told}, sort_keys=True)
+    return json.dumps({"net": config.to_dict(), "spec": told}, sort_keys=True)
 
 
 def _checked(folder: Path, name: str, card: dict[str, Any]) -> Path:
