@@ -11,7 +11,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,6 +21,9 @@ from gensim.agents.reference import world_folder, world_ids
 from gensim.core.files import sha256
 from gensim.core.progress import bar
 from gensim.envs.real import make_real
+
+if TYPE_CHECKING:
+    from gensim.gap.policies import Seated
 
 ROWS = 64  # dreamed episodes side by side
 TOGETHER = 8  # simulated ones, in each process: an agent looks at eight frames as fast as at one
@@ -135,7 +138,14 @@ def student_t95(n: int) -> float:
     return math.sqrt(freedom) * math.tan(float(np.interp(0.95 * mass[-1], mass, angle)))
 
 
-def play(envs: Sequence[Any], pilot: Pilot, seeds: Sequence[int]) -> list[Played]:
+def blocks(seeds: range, processes: int) -> list[range]:
+    """Seeds of the episodes that a process plays side by side, 8 at most, shared out evenly."""
+    turns = math.ceil(len(seeds) / processes / TOGETHER)
+    together = math.ceil(len(seeds) / processes / turns)
+    return [seeds[i : i + together] for i in range(0, len(seeds), together)]
+
+
+def play(envs: Sequence[Any], pilot: Pilot | Seated, seeds: Sequence[int]) -> list[Played]:
     """One whole episode in each simulator (of `make_real`), side by side: each as if it were played alone."""
     frames = np.stack([env.reset(seed=seed)[0] for env, seed in zip(envs, seeds)])  # (n, h, w, 3)
     pilot.reset(np.array(seeds, np.uint64))
@@ -200,22 +210,20 @@ def _is_dream(env: str) -> bool:
 
 def _simulated(trial: Trial, seeds: range, processes: int) -> Iterator[Played]:
     """Episodes as they end, in this process or in several."""
-    turns = math.ceil(len(seeds) / processes / TOGETHER)
-    together = math.ceil(len(seeds) / processes / turns)
-    blocks = [seeds[i : i + together] for i in range(0, len(seeds), together)]
+    parts = blocks(seeds, processes)
     if processes == 1:
-        yield from (one for block in blocks for one in _some(trial, block))
+        yield from (one for block in parts for one in _some(trial, block))
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(processes, len(blocks)), mp_context=context, initializer=_alone) as pool:
-        jobs = [pool.submit(_some, trial, block) for block in blocks]
+    with ProcessPoolExecutor(min(processes, len(parts)), mp_context=context, initializer=alone) as pool:
+        jobs = [pool.submit(_some, trial, block) for block in parts]
         try:
             yield from (one for job in as_completed(jobs) for one in job.result())
         finally:
             pool.shutdown(cancel_futures=True)
 
 
-def _alone() -> None:
+def alone() -> None:
     """A worker computes on one thread: its neighbours have the others."""
     import cv2
     import torch

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import multiprocessing
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gensim.agents.score import TOGETHER, Played, alone, blocks, play
 from gensim.core.files import atomic_path, read_json, write_json
 from gensim.core.seeds import fold
 from gensim.episodes.actions import ActionSpec
@@ -115,7 +115,7 @@ class Theatre:
         """Within the block the processes live on from player to player."""
         if self.processes > 1:
             context = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(self.processes, mp_context=context, initializer=_alone)
+            self._pool = ProcessPoolExecutor(self.processes, mp_context=context, initializer=alone)
         try:
             yield self
         finally:
@@ -129,9 +129,11 @@ class Theatre:
         if path.is_file():
             known = read_json(path)
             return Real(**{field.name: known[field.name] for field in fields(Real)})
-        jobs = [(self.stage, player, seed) for seed in seeds]
-        played = list(self._pool.map(_one, *zip(*jobs))) if self._pool else [_one(*job) for job in jobs]
-        real = Real([p[0] for p in played], [p[1] for p in played], [*seeds], sum(p[2] for p in played))
+        jobs = [(self.stage, player, block) for block in blocks(seeds, self.processes)]
+        parts = self._pool.map(_some, *zip(*jobs)) if self._pool else (_some(*job) for job in jobs)
+        played = [one for part in parts for one in part]
+        frames = sum(one.real_frames for one in played)
+        real = Real([one.reward for one in played], [one.length for one in played], [*seeds], frames)
         write_json(path, asdict(real) | {"player": asdict(player), "stage": asdict(self.stage)})
         return real
 
@@ -193,30 +195,14 @@ def _shown(world: World, state: State, sight: str) -> np.ndarray | None:
 # -------------------------------------------------------------------- real
 
 
-def _alone() -> None:
-    """A worker computes on one thread: its neighbours have the others."""
-    import cv2
-    import torch
-
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
+def _some(stage: Stage, player: Player, seeds: range) -> list[Played]:
+    """Real episodes side by side."""
+    return play([_simulator(stage, i) for i in range(len(seeds))], _seated(stage, player), seeds)
 
 
-def _one(stage: Stage, player: Player, seed: int) -> tuple[float, int, int]:
-    """Return, steps and simulator frames of one real episode."""
-    env, seated = _simulator(stage), _seated(stage, player)
-    frame, _ = env.reset(seed=seed)
-    seated.reset(np.array([seed], np.uint64))
-    before, rewards, over = env.real_frames, [], False
-    while not over:
-        frame, rew, term, trunc, _ = env.step(seated.act(frame[None])[0])
-        rewards.append(rew)
-        over = term or trunc
-    return math.fsum(rewards), len(rewards), env.real_frames - before
-
-
-@lru_cache(maxsize=1)
-def _simulator(stage: Stage) -> Any:
+@lru_cache(maxsize=TOGETHER)
+def _simulator(stage: Stage, index: int) -> Any:
+    """One of the simulators side by side, kept from one block of episodes to the next."""
     from gensim.envs.real import make_real
 
     return make_real(stage.env_id, stage.size, stage.skip, json.loads(stage.kwargs))
@@ -224,4 +210,4 @@ def _simulator(stage: Stage) -> Any:
 
 @lru_cache(maxsize=1)
 def _seated(stage: Stage, player: Player) -> Seated:
-    return seat(player, ActionSpec.from_dict(_simulator(stage).spec_dict["action"]))
+    return seat(player, ActionSpec.from_dict(_simulator(stage, 0).spec_dict["action"]))
