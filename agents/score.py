@@ -11,7 +11,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -22,11 +22,19 @@ from gensim.core.files import sha256
 from gensim.core.progress import bar
 from gensim.envs.real import make_real
 
-if TYPE_CHECKING:
-    from gensim.gap.policies import Seated
-
 ROWS = 64  # dreamed episodes side by side
 TOGETHER = 8  # simulated ones, in each process: an agent looks at eight frames as fast as at one
+
+
+class Actor(Protocol):
+    """Who plays n episodes side by side, such as a `Pilot`."""
+
+    def reset(self, seeds: np.ndarray) -> None:
+        """Begins n episodes with the keys seeds (n,) uint64."""
+
+    def act(self, obs: np.ndarray) -> np.ndarray:
+        """Actions (n, k) or (n,) after frames (n, h, w, 3)."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -145,7 +153,7 @@ def blocks(seeds: range, processes: int) -> list[range]:
     return [seeds[i : i + together] for i in range(0, len(seeds), together)]
 
 
-def play(envs: Sequence[Any], pilot: Pilot | Seated, seeds: Sequence[int]) -> list[Played]:
+def play(envs: Sequence[Any], pilot: Actor, seeds: Sequence[int]) -> list[Played]:
     """One whole episode in each simulator (of `make_real`), side by side: each as if it were played alone."""
     frames = np.stack([env.reset(seed=seed)[0] for env, seed in zip(envs, seeds)])  # (n, h, w, 3)
     pilot.reset(np.array(seeds, np.uint64))
