@@ -222,6 +222,17 @@ def test_real_episodes_are_those_that_are_scored(made: Callable[[str], Made], tm
     assert (played.returns, played.lengths, played.real_frames) == (scored.returns, scored.lengths, scored.real_frames)
 
 
+@pytest.mark.parametrize("kind", ["box", "discrete"])
+def test_who_plays_side_by_side_plays_as_if_alone(made: Callable[[str], Made], tmp_path: Path, kind: str) -> None:
+    world, _, agent = made(kind)
+    theatre, mixed = Theatre(world, tmp_path, 1, 30), replace(player(agent), chance=0.4)
+    together = theatre.real(mixed, range(3, 9))
+    single = [theatre.real(mixed, range(seed, seed + 1)) for seed in together.seeds]
+    assert [one.returns[0] for one in single] == together.returns
+    assert [one.lengths[0] for one in single] == together.lengths and len({*together.lengths}) > 1
+    assert theatre.real(player(agent), range(3, 9)).returns != together.returns
+
+
 def test_what_was_played_is_remembered(
     made: Callable[[str], Made], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
