@@ -37,6 +37,7 @@ from gensim.gap.returns import difference, returns, scored
 from gensim.gap.rollouts import REREAD, Dreams, Real, Theatre, dream
 from gensim.gap.uniformity import distance, shuffled, uniformity
 from gensim.world import NetConfig, World
+from gensim.world.card import render
 from gensim.world.furnish import calibrate, follow
 from gensim.world.heldout import Heldout
 from gensim.world.trust import Trust
@@ -758,6 +759,7 @@ def test_the_verb(made: Callable[[str], Made], tmp_path: Path, capsys: pytest.Ca
 
 QUICK = {"episodes": 2, "dreams": 2, "processes": 1, "segments": 4, "kept": 2, "samples": 2, "simulated": 0}
 QUICK |= {"holdout": 0.5}
+BARE: dict[str, Any] = {"summary": "", "limits": [], "files": {}}
 
 
 def test_trust_on_new_data(made: Callable[[str], Made], tmp_path: Path) -> None:
@@ -773,6 +775,25 @@ def test_trust_on_new_data(made: Callable[[str], Made], tmp_path: Path) -> None:
     other = make_data(tmp_path, "discrete", 1)
     with pytest.raises(ValueError, match="differ in env_id, action"):
         Measuring(replace(config, new_data=other.folder)).trust()
+
+
+def test_data_that_the_fit_saw_nothing_of(made: Callable[[str], Made], tmp_path: Path) -> None:
+    world, data, _ = made("box")
+    assert world.folder is not None
+    config = GapConfig(world.folder, data.folder, **QUICK | {"holdout": 1.0})
+    measuring = Measuring(config)
+    assert len(measuring.apart) == 8 and {*measuring.told.rivals} == {"dream", "repeated"}
+    told = measuring.trust()
+    assert told["on"] == "new episodes" and told["known"] == 0 and "no test" in words._trust({"trust": told})
+    assert measuring.judgements()["on"] == "new episodes" and measuring.about()["meter"] is None
+    text = render({**measuring.about(), "figures": {"quality": measuring.quality()}, **BARE})
+    assert "similar actions" not in text
+    assert "simulator frames. The meter" in text  # and nothing of what another data set has cost
+    write_json(world.folder / "gap.json", {"world": {"hash": world.hash}, "meter": {"real_frames": 7, "others": {}}})
+    assert Measuring(config).about()["meter"]["real_frames"] == 7
+    (world.folder / "gap.json").unlink()
+    with pytest.raises(ValueError, match="share that the fit held out"):
+        replace(config, holdout=0.0)
 
 
 def test_settings_that_cannot_be(made: Callable[[str], Made], tmp_path: Path) -> None:

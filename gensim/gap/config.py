@@ -15,7 +15,8 @@ class GapConfig:
     world: Path
     """World folder."""
     data: Path
-    """Data set that the world was fitted to; its held-out episodes are measured on."""
+    """Data set that the world was fitted to; its held-out episodes are measured on. Or, with `holdout` 1, another one
+    of the same simulator."""
     agent: Path | None = None
     """Agent folder whose return is compared, dreamed and real, and that the policies are made of."""
     policies: tuple[Path, ...] = ()
@@ -50,7 +51,7 @@ class GapConfig:
     moments: int = 20_000
     """Moments of the training data that the nearest one is looked up among."""
     holdout: float = 0.05
-    """Share of the episodes that the fit was told to hold out."""
+    """Share of the episodes that the fit was told to hold out; 1 for data that it saw nothing of."""
 
     def __post_init__(self) -> None:
         if self.seed < 0 or self.seed + max(self.dreams, self.episodes) > SEED_LIMIT:
@@ -58,5 +59,7 @@ class GapConfig:
         counts = (self.episodes, self.dreams, self.processes, self.segments, self.kept, self.samples)
         if min(counts) < 1 or min(self.episodes, self.dreams) < 2:
             raise ValueError("give at least 2 episodes and dreams, and 1 of processes, segments, kept and samples")
+        if not 0 < self.holdout <= 1:
+            raise ValueError(f"holdout={self.holdout}: give the share that the fit held out, or 1 where it saw nothing")
         if self.exploiters and self.agent is None and not self.policies:
             raise ValueError("exploiters are held against honest policies: give an agent or policies, too")

@@ -100,6 +100,11 @@ class Measuring:
         self.work = config.work or Path("runs") / f"gap-{self.world.hash[:12]}"
         self.horizon = _longest(self.world, self.data)
 
+    @property
+    def unseen(self) -> bool:
+        """Whether the fit saw nothing of the data."""
+        return not self.others
+
     # ---------------------------------------------------------------- frames and judgements
 
     @cached_property
@@ -115,7 +120,7 @@ class Measuring:
     @cached_property
     def told(self) -> Futures:
         """What follows their contexts."""
-        pool = Pool(self.others, self.length - CONTEXT, self.config.moments)
+        pool = None if self.unseen else Pool(self.others, self.length - CONTEXT, self.config.moments)
         return futures(self.world, self.segments, pool, samples=self.config.samples, seed=self.config.seed)
 
     @cached_property
@@ -148,16 +153,16 @@ class Measuring:
         """Rewards and ends against what came, on new data where they are given."""
         told = calibration(self.new[1] if self.new else self.held, self.config.seed)
         fitted = ", on which its ends were calibrated" if self.world.spec.get("calibrated") else ""
-        return told | {"on": "new episodes" if self.new else f"held-out episodes{fitted}"}
+        return told | {"on": "new episodes" if self.new or self.unseen else f"held-out episodes{fitted}"}
 
     def trust(self) -> dict[str, Any]:
         """Trust against uniform, on new data where they are given."""
-        if self.new is None:
+        if self.new is None and not self.unseen:
             told = uniformity(self.held, seed=self.config.seed)
             return told | {"on": "held-out episodes, which it was calibrated on"}
-        data, tapes = self.new
-        policies = sorted({str(header.meta.get("policy", "unknown")) for header in data.episodes})
-        return uniformity(tapes, self.held, self.config.seed) | {"on": "new episodes", "policies": policies}
+        data, tapes = self.new or (self.data, self.held)
+        known = None if self.unseen else self.held
+        return uniformity(tapes, known, self.config.seed) | {"on": "new episodes", "policies": _policies(data)}
 
     # ---------------------------------------------------------------- policies
 
@@ -264,14 +269,24 @@ class Measuring:
         keys = ("env_id", "size", "skip", "fps", "real_frames", "fit_steps", "fit_seconds")
         about = {key: spec.get(key) for key in keys} | {"hash": self.world.hash}
         about |= {"groups": net.groups, "classes": net.classes, "calibrated": spec.get("calibrated")}
+        about["unseen"] = self.unseen
         about["megabytes"] = round((self.config.world / "world.safetensors").stat().st_size / 1e6, 1)
         return {
             "world": about,
-            "meter": self.data.meter(),
-            "policies": sorted({str(header.meta.get("policy", "unknown")) for header in self.data.episodes}),
+            "meter": self._meter(),
+            "policies": _policies(self.data),
             "seeds": {"all": self.config.seed},
             **circumstances(),
         }
+
+    def _meter(self) -> dict[str, Any] | None:
+        return _meter_of(self.config.world, self.world.hash) if self.unseen else self.data.meter()
+
+
+def _meter_of(folder: Path, digest: str) -> dict[str, Any] | None:
+    """What was said before of the frames that these weights took; None where nothing was."""
+    told = read_json(folder / "gap.json") if (folder / "gap.json").is_file() else {"world": {}}
+    return told["meter"] if told["world"].get("hash") == digest else None
 
 
 def _longest(world: World, data: Dataset) -> int:
@@ -280,6 +295,10 @@ def _longest(world: World, data: Dataset) -> int:
 
     spec = spec_of(world.spec["env_id"])
     return spec.max_steps if spec else max(header.length for header in data.episodes)
+
+
+def _policies(data: Dataset) -> list[str]:
+    return sorted({str(header.meta.get("policy", "unknown")) for header in data.episodes})
 
 
 def _tapes(headers: Sequence[Header]) -> list[Any]:

@@ -213,6 +213,8 @@ def _trust(figures: Mapping[str, Any]) -> str:
 
 def _tested(told: Mapping[str, Any]) -> str:
     """What is proven by new episodes, and not by those of the calibration."""
+    if not told["known"] and told["on"] == "new episodes":
+        return "Those that trust was calibrated on are not at hand, so that there is no test against them."
     if not told["known"]:
         return "That it is nearly so here is how it was made, and proves nothing: there is no p-value."
     return (

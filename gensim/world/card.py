@@ -150,12 +150,8 @@ def _title(gap: Gap) -> str:
 
 def _head(gap: Gap) -> str:
     world, meter = gap["world"], gap["meter"]
-    used = world.get("real_frames") or meter["real_frames"]
-    chosen = ", ".join(f"{n:,} for {purpose}" for purpose, n in meter["others"].items())
-    spent = (
-        f" ({meter['real_frames']:,} with all that its data set has by now{', of these ' + chosen if chosen else ''})"
-    )
-    spent = spent if used != meter["real_frames"] or chosen else ""
+    used = world.get("real_frames") or (meter or {}).get("real_frames", 0)
+    spent = _spent(meter, used) if meter else ""
     budget = f"{world['fit_steps']:,} optimiser steps" if world.get("fit_steps") else "an unknown number of steps"
     minutes = f" in {world['fit_seconds'] / 60:.0f} minutes of its last fit" if world.get("fit_seconds") else ""
     lines = [
@@ -169,11 +165,21 @@ def _head(gap: Gap) -> str:
         f"- **Fitted** for {budget}{minutes}.",
         f"- **In one line**: {gap['summary']}.",
         f"![Dreamed below real, by horizon]({PICTURE})",
-        f"Each pair of rows goes on from {CONTEXT} recorded frames of an episode held out from the fit: above what "
+        f"Each pair of rows goes on from {CONTEXT} recorded frames of an episode that the fit did not see: above what "
         f"was recorded, below what is dreamed under the same actions. The pairs are spread evenly over the segments, "
         f"not chosen by eye.",
     ]
     return "\n\n".join([lines[0], "\n".join(lines[1:4]), *lines[4:]])
+
+
+def _spent(meter: Mapping[str, Any], used: int) -> str:
+    """What the world's own data set has cost by now, where that is more than went into the world."""
+    chosen = ", ".join(f"{n:,} for {purpose}" for purpose, n in meter["others"].items())
+    if used == meter["real_frames"] and not chosen:
+        return ""
+    return (
+        f" ({meter['real_frames']:,} with all that its data set has by now{', of these ' + chosen if chosen else ''})"
+    )
 
 
 def _chosen(calibrated: Mapping[str, float] | None) -> str:
@@ -192,15 +198,16 @@ def _chosen(calibrated: Mapping[str, float] | None) -> str:
 
 def _quality(gap: Gap) -> str:
     quality = gap["figures"]["quality"]
+    nearest = "; and the recorded moment of the training data that looks most like it and went on under similar actions"
+    nearest = nearest if "nearest" in quality["psnr"] else ""
     text = (
         f"## Frame against frame\n\n{quality['contexts']} segments of {quality['episodes']} held-out episodes. The "
         f"world sees {quality['context_frames']} frames, then dreams alone under the recorded actions at temperature "
         f"1, {quality['samples']} times; figures are means over dreams, in brackets 95 % bootstrap intervals over "
-        f"episodes. Beside it: the last frame seen, repeated; and the recorded moment of the training data that looks "
-        f"most like it and went on under the most similar actions. PSNR and SSIM forgive blur. The distance of beliefs "
-        f"is our own: how far the world's encoder's laws of the latent lie apart for the two frames, 0 for equal ones "
-        f"and 1 for ones that exclude each other (lower is better); it is no FID or LPIPS, and the world judges itself "
-        f"by it."
+        f"episodes. Beside it: the last frame seen, repeated{nearest}. PSNR and SSIM forgive blur. The distance of "
+        f"beliefs is our own: how far the world's encoder's laws of the latent lie apart for the two frames, 0 for "
+        f"equal ones and 1 for ones that exclude each other (lower is better); it is no FID or LPIPS, and the world "
+        f"judges itself by it."
     )
     labels = (("psnr", "PSNR (dB)", 1), ("ssim", "SSIM", 3), ("beliefs", "Distance of beliefs", 3))
     tables = [
