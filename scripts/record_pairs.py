@@ -21,7 +21,6 @@ import numpy as np
 import tyro
 
 from gensim.agents.filter import driver
-from gensim.core.files import write_json
 from gensim.envs.real import RealEnv, make_real
 from gensim.envs.takecover import SEEN
 from gensim.episodes import ActionSpec, Dataset, write_episode
@@ -60,7 +59,7 @@ def main(config: Record) -> None:
     work = [(one, part) for one in chosen for part in one.parts]
     work.sort(key=lambda pair: -pair[0].parts[pair[1]])  # the longest first
     for told in _shared(partial(record_part, config), work, config.processes):
-        print("{name}/{part}: {steps} steps in {episodes} episodes, {seconds} s".format(**told), flush=True)
+        print("{name}/{part}: {steps} steps in {episodes} episodes, {seconds} s of one core".format(**told), flush=True)
 
 
 def _shared(task: Any, work: list[tuple[Source, str]], processes: int) -> Any:
@@ -82,7 +81,7 @@ def record_part(config: Record, one: Source, part: str) -> dict[str, Any]:
 
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
-    began, folder, env = time.monotonic(), config.out / one.name / part, simulator(one)
+    began, folder, env = time.process_time(), config.out / one.name / part, simulator(one)
     data = Dataset.create(folder, {**env.spec_dict, "source": one.name, "part": part})
     policy = "agent" if one.agent else "random"
     agent = AGENTS / one.agent if one.agent else None
@@ -99,10 +98,8 @@ def record_part(config: Record, one: Source, part: str) -> dict[str, Any]:
         steps, index = steps + header.length, index + 1
     env.close()
     data.write_meter()
-    seconds = round(time.monotonic() - began, 1)
-    told = {"name": one.name, "part": part, "steps": steps, "episodes": index, "seconds": seconds}
-    write_json(folder / "told.json", told)
-    return told
+    seconds = round(time.process_time() - began, 1)
+    return {"name": one.name, "part": part, "steps": steps, "episodes": index, "seconds": seconds}
 
 
 def simulator(one: Source) -> Any:
