@@ -153,7 +153,8 @@ def test_flat_frames_cost_almost_nothing_after_some_steps():
     for _ in range(60):
         pair = torch.randint(256, (16, 1, 1, 6), generator=generator)
         edge = torch.randint(2, 14, (16, 1, 1, 1), generator=generator)
-        frames = torch.where(torch.arange(16)[:, None] < edge, pair[..., :3], pair[..., 3:]).expand(16, 16, 16, 3).byte()
+        row = torch.where(torch.arange(16)[:, None] < edge, pair[..., :3], pair[..., 3:])  # (16, 1, 16, 3)
+        frames = row.expand(16, 16, 16, 3).byte()
         optimiser.zero_grad()
         loss = model.loss(frames)
         loss.backward()

@@ -64,7 +64,7 @@ class Colours:
         return torch.logaddexp(mixed + math.log1p(-FLOOR), floor)
 
     def draw(self, uniform: Tensor) -> Tensor:
-        """Colours (..., 3) uint8 from uniform draws (..., 4) in 0..1: the first one picks, the others say the colour."""
+        """Colours (..., 3) uint8 from uniform draws (..., 4): the first one picks, the others say the colour."""
         share = torch.cat([self.weight.exp() * (1 - FLOOR), torch.full_like(self.weight[..., :1], FLOOR)], -1)
         pick = (uniform[..., :1] >= share.double().cumsum(-1)).sum(-1)  # (...)
         k, a = self.base.shape[-2], self.atoms.shape[-2]

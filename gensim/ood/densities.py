@@ -19,7 +19,7 @@ from gensim.core.progress import bar
 from gensim.core.seeds import fold
 from gensim.core.settings import differing
 from gensim.ood.density_files import Density, family_of, load_density, new_density, save_density, spec_of
-from gensim.ood.tapes import Tapes
+from gensim.ood.density_frames import Pool
 from gensim.world.tiles import map_tiles
 
 __all__ = [
@@ -162,20 +162,20 @@ def fit_density(
 
     Raises ValueError for frames of another size, none at all, or a checkpoint of other settings.
     """
-    tapes = Tapes(data, "train", config.holdout)
+    pool = Pool(data, "train", config.holdout)
     run = DensityFit(model, config, out)
     run.load()
     progress = bar(config.steps, f"fit {run.family}", quiet)
     progress.update(run.step)
     while run.step < config.steps:
-        bits = run.update(tapes.batch(config.seed, run.step, config.batch))
+        bits = run.update(pool.batch(config.seed, run.step, config.batch))
         progress.update(1)
         progress.set_postfix(bits=f"{bits:.3f}")
         if run.step % config.save_every == 0 or run.step == config.steps:
             run.save()
     progress.close()
     fitted = run.finish()
-    save_density(fitted, out, (spec or {}) | {"frames": len(tapes), "fit": json.loads(config.identity())})
+    save_density(fitted, out, (spec or {}) | {"frames": len(pool), "fit": json.loads(config.identity())})
     return fitted
 
 
