@@ -182,11 +182,12 @@ class Alarm:
         calibration: what false alarms cost.
         every: one false alarm in so many frames, on average.
         rows: n.
+        threshold: what `Calibration.threshold` gives for `every`, where it is known already.
     """
 
-    def __init__(self, calibration: Calibration, every: int, rows: int = 1) -> None:
-        self.calibration, self.every = calibration, int(every)
-        self.threshold = calibration.threshold(every)
+    def __init__(self, calibration: Calibration, every: int, rows: int = 1, threshold: float | None = None) -> None:
+        self.calibration, self.every = calibration, every
+        self.threshold = calibration.threshold(every) if threshold is None else threshold
         self._sum, self._wager = Evidence((rows,), calibration.kind), Evidence((rows,), "martingale")
         self._rest = np.zeros(rows, np.int64)
 
@@ -201,6 +202,16 @@ class Alarm:
         wager = self._wager.step(bet)
         alarm, sudden, self._rest = _raised(c, self._sum, self._rest, c.fast(score), bet, self.threshold)
         return Verdict(score, p, np.exp(np.minimum(wager, 700.0)), alarm, sudden)
+
+    def like(self, rows: int) -> Alarm:
+        """The same alarm over other rows, which begin."""
+        return Alarm(self.calibration, self.every, rows, self.threshold)
+
+    def put(self, rows: np.ndarray, other: Alarm) -> None:
+        """Takes over another's rows, one for each of `rows` (m,) int."""
+        self._rest[rows] = other._rest
+        for mine, its in ((self._sum, other._sum), (self._wager, other._wager)):
+            mine.sum[rows], mine.steps[rows] = its.sum, its.steps
 
 
 def check_count(episodes: int) -> None:
@@ -217,7 +228,7 @@ def _raised(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Which rows raise an alarm, which of these at once, and the frames for which each rests from here on."""
     awake = rest <= 0
-    slow = c.slow(total.step(bet).ravel()).reshape(total.sum.shape)
+    slow = c.slow(total.step(bet))
     sudden = awake & (fast >= threshold)
     alarm = sudden | (awake & (slow >= threshold))
     total.reset(alarm | ~awake)

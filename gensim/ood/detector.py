@@ -252,6 +252,11 @@ class Stream:
         self._before = frames.copy()
         return Reading(stats, time)
 
+    def put(self, rows: np.ndarray, other: Stream) -> None:
+        """Takes over another's rows, one for each of `rows` (m,) int."""
+        for name in ("_before", "_past", "_acts", "_mean", "_age"):
+            getattr(self, name)[rows] = getattr(other, name)
+
     def _told(self, acts: Any, begin: np.ndarray) -> np.ndarray:
         action = self.detector.action
         if acts is not None and action is not None and begin.any():
