@@ -17,7 +17,7 @@ LEVELS = 96  # thresholds at which false alarms are counted
 LEAST = 8  # episodes of a calibration
 FEWEST = 100  # frames between false alarms that can be asked for
 NEEDED = 3  # times as many calibration frames as lie between two false alarms
-ENOUGH = 30  # alarms at a threshold from which it is read; rarer ones are extrapolated
+ENOUGH = 12  # alarms at a threshold from which it is read; rarer ones are extrapolated
 AIM = 0.85  # of the asked rate
 SURE = 0.75  # share of bootstrap samples in which the rate stays below the aim
 DRAWS = 200  # bootstrap samples
@@ -44,7 +44,7 @@ class Reference:
         x = np.sort(scores)
         low = max(len(x) - KEPT, 0)
         at = np.unique(np.concatenate([np.linspace(0, max(low - 1, 0), KEPT).astype(int), np.arange(low, len(x))]))
-        values, begin = np.unique(x[at], return_index=True)
+        values = np.unique(x[at])
         above = len(x) - np.searchsorted(x, values, side="left")
         return cls(values, above.astype(np.int64), len(x))
 
@@ -95,19 +95,20 @@ class Calibration:
         bets = [log_bet(p) for p in _left_out(episodes)]
         memory = forgetting(bets)
         bets = [bet / memory for bet in bets]
-        fast, slow = Tail.fit(np.concatenate(episodes)), Tail.fit(np.concatenate([_won(b, kind) for b in bets]))
+        won = np.concatenate([_won(bet, kind) for bet in bets])
+        fast, slow = Tail.fit(np.concatenate(episodes)), Tail.fit(won)
         blank = cls(
             reference, memory, kind, fast, slow, np.zeros(0), np.zeros((0, 0)), np.array([len(b) for b in bets])
         )
-        highest = max(float(fast(one).max()) for one in episodes)
-        made = replace(blank, levels=np.linspace(1.0, max(highest, 4.0) + 1.0, LEVELS))
+        highest = max(float(fast(np.concatenate(episodes)).max()), float(slow(won).max()), 4.0)
+        made = replace(blank, levels=np.linspace(1.0, highest + 1.0, LEVELS))
         return replace(made, counts=_simulated(made, episodes, bets))
 
     def threshold(self, every: int) -> float:
         """The nats of rarity at which alarms are raised for one false alarm in `every` frames.
 
         It aims at 0.85 of the rate, so that in three of four bootstrap samples of episodes no more are raised; where
-        fewer than 30 alarms would be, the rate is taken to fall exponentially from there on. ValueError for fewer
+        fewer than 12 alarms would be, the rate is taken to fall exponentially from there on. ValueError for fewer
         calibration frames than three times `every`.
         """
         self._check(every)
@@ -175,8 +176,8 @@ class Verdict:
 class Alarm:
     """Raises alarms in n streams: at a frame unusual enough, or when evidence has piled up; both share the budget.
 
-    A reset of the environment and an alarm both begin the evidence anew. For `REST` frames after an alarm none is raised
-    and no evidence is summed, so that one odd stretch is one alarm; these frames count as frames.
+    A reset of the environment and an alarm both begin the evidence anew. For `REST` frames after an alarm none is
+    raised and no evidence is summed, so that one odd stretch is one alarm; these frames count as frames.
 
     Arguments:
         calibration: what false alarms cost.
@@ -259,25 +260,26 @@ def _simulated(c: Calibration, episodes: Sequence[np.ndarray], bets: Sequence[np
     lengths = np.array([len(episodes[i]) for i in order])
     fast, counts = [c.fast(one) for one in episodes], np.zeros((len(order), len(c.levels)), np.int64)
     total, rest = Evidence(counts.shape, c.kind), np.zeros(counts.shape, np.int64)
-    for t in range(lengths[0]):
+    for t in range(int(lengths[0])):
         live = int(np.searchsorted(-lengths, -t, side="left"))  # the longer ones come first
         total.sum, total.steps, rest = total.sum[:live], total.steps[:live], rest[:live]
-        score, bet = (np.array([part[i][t] for i in order[:live]])[:, None] for part in (fast, bets))
-        alarm, _, rest = _raised(c, total, rest, score, bet, c.levels)
+        rarity, bet = (np.array([part[i][t] for i in order[:live]])[:, None] for part in (fast, bets))
+        alarm, _, rest = _raised(c, total, rest, rarity, bet, c.levels)
         counts[:live] += alarm
     return counts[np.argsort(order, kind="stable")]
 
 
 def _crossing(levels: np.ndarray, counts: np.ndarray, wanted: float) -> float:
     """The threshold at which counts (LEVELS,) of alarms fall to a wanted number; extrapolated where they are few."""
-    counts = np.maximum.accumulate(counts[::-1])[::-1]  # a higher threshold may delay an alarm into more of them
-    reach = max(wanted, ENOUGH)
+    counts = np.maximum.accumulate(counts[::-1])[::-1]  # a higher threshold may put an alarm off into more of them
     read = np.log(np.maximum(counts, 0.5))
-    at = float(np.interp(-np.log(reach), -read, levels))
-    if wanted >= ENOUGH:
+    most = min(8.0 * ENOUGH, counts[0] / 3)  # above, alarms are as dense as their rests allow
+    begin = min(float(ENOUGH), most / 2)
+    at = float(np.interp(-np.log(max(wanted, begin)), -read, levels))
+    if wanted >= begin:
         return at
-    part = (counts >= ENOUGH) & (counts <= 10 * ENOUGH)
-    if part.sum() < 2:
-        part = np.argsort(np.abs(read - np.log(2 * ENOUGH)), kind="stable")[:4]
-    slope = -np.polyfit(levels[part], read[part], 1)[0]
-    return at + np.log(reach / wanted) / max(slope, 0.1)
+    part = np.flatnonzero((counts >= begin) & (counts <= most))
+    if len(part) < 3:
+        part = np.argsort(np.abs(levels - at), kind="stable")[:5]
+    slope = -float(np.polyfit(levels[part], read[part], 1)[0])
+    return at + float(np.log(begin / wanted)) / max(slope, 0.1)

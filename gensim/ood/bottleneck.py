@@ -27,7 +27,8 @@ QUIETEST = -9.0  # log-variance below which no pixel is held to be sure
 class Vae(nn.Module):
     """Frames through `LATENT` numbers and back; each pixel has a variance of its own, which all frames share.
 
-    Patches are read one by one and together by dense layers: at a frame at a time these cost far less than convolutions.
+    Patches are read one by one and together by dense layers: at a frame at a time these cost far less than
+    convolutions.
     Reference: Auto-Encoding Variational Bayes (Kingma and Welling, 2013), arXiv:1312.6114.
     """
 

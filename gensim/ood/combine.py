@@ -151,7 +151,7 @@ def blend_of(tensors: Mapping[str, Tensor], prefix: str) -> Blend:
 
 
 def _ways(scores: np.ndarray, root: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The mean of fourth powers' root (n,) of normal scores (n, f), which the largest lead, and their length (n,) where correlations are taken out."""
+    """The root of normal scores' mean fourth power, and their length where correlations are taken out, (n,) each."""
     square = scores * scores
     most = np.sqrt(np.sqrt((square * square).mean(-1)))
     turned = np.stack([(scores * row).sum(-1) for row in root], -1)  # no BLAS: a row must not feel its neighbours

@@ -32,7 +32,7 @@ class DetectorConfig:
             raise ValueError("give at least 1 of steps and ahead, and 64 frames")
         if min(self.shape, self.calibration) <= 0 or self.shape + self.calibration >= 1:
             raise ValueError(
-                f"shape={self.shape}, calibration={self.calibration}: give shares above 0 that leave some episodes to fit"
+                f"shape={self.shape}, calibration={self.calibration}: give shares above 0 that leave some to fit"
             )
         if self.kind not in KINDS or self.seed < 0:
             raise ValueError(f"kind={self.kind!r}, seed={self.seed}: give one of {', '.join(KINDS)}, and a seed >= 0")

@@ -90,9 +90,9 @@ class Detector:
     ) -> dict[str, np.ndarray]:
         """All named scores (n,) of frames in order, time included; scores[name][t] knows frames 0..t alone.
 
-        acts (n - 1, k) or (n - 1,): acts[t] leads from frame t to frame t + 1, as in an `Episode`. first (n,) bool marks
-        frames that begin an episode (frame 0 always does); the action that leads there is not looked at. Slow scores
-        hold a running mean of about 50 frames: what a window of 50 frames says is the score at its last frame.
+        acts (n - 1, k) or (n - 1,): acts[t] leads from frame t to frame t + 1, as in an `Episode`. first (n,) bool
+        marks frames that begin an episode (frame 0 always does); the action that leads there is not looked at. Slow
+        scores hold a running mean of about 50 frames: what a window of 50 frames says is the score at its last frame.
         """
         read = self.read(frames, acts, first)
         frame, time = self.scales[0](read.frame), self.scales[1](read.time)
@@ -130,7 +130,7 @@ class Detector:
         return Verdict(*(np.concatenate([getattr(s, name) for s in steps]) for name in vars(steps[0])))
 
     def alarm(self, every: int, rows: int = 1) -> Alarm:
-        """Alarms of which one in `every` usual frames is false; ValueError for fewer calibration frames than it takes."""
+        """Alarms of which one in `every` usual frames is false; ValueError where the calibration supports none."""
         if self.calibration is None:
             raise ValueError("this detector has an empty calibration: give it one with detector.recalibrated(episodes)")
         return Alarm(self.calibration, every, rows)

@@ -11,7 +11,12 @@ Policy = Callable[[np.ndarray], np.ndarray]
 
 
 def dreams(
-    world: str | Path, episodes: int, seed: int = 0, policy: Policy | None = None, horizon: int | None = None, rows: int = 8
+    world: str | Path,
+    episodes: int,
+    seed: int = 0,
+    policy: Policy | None = None,
+    horizon: int | None = None,
+    rows: int = 8,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Dreamed episodes one after another: (frames uint8 (t + 1, h, w, 3), acts (t, k) or (t,)).
 

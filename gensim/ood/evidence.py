@@ -31,8 +31,8 @@ def log_bet(p: np.ndarray) -> np.ndarray:
 def forgetting(streams: list[np.ndarray]) -> float:
     """Frames that tell as much as one independent frame would (>= 1): the integrated autocorrelation time of streams.
 
-    Bets raised to the power of one over this: for frames that are independent when so many lie between them, the product
-    is a geometric mean of martingales, whose mean is at most 1 (Hoelder).
+    Bets raised to the power of one over this: for frames that are independent when so many lie between them, the
+    product is a geometric mean of martingales, whose mean is at most 1 (Hoelder).
     """
     centre = np.concatenate(streams).mean()
     total, power = 1.0, float(np.mean([((s - centre) ** 2).mean() for s in streams]))
@@ -70,10 +70,10 @@ class Evidence:
     def step(self, bet: np.ndarray) -> np.ndarray:
         """The logarithm of what was won after one more bet (...,) in nats.
 
-        shiryaev-roberts: R = (1 + R) bet; R less the number of frames has no upward drift under the null (Roberts, 1966,
-        doi:10.1080/00401706.1966.10490374). cusum: W = max(1, W) bet (Page, 1954, doi:10.1093/biomet/41.1-2.100). Both as
-        e-detectors: Shin et al., 2022, arXiv:2203.03532. martingale: one wager of 1, of which 1 / (t (t + 1)) is put in
-        at frame t: under the null its mean is at most 1 at any time, so that it is an e-process.
+        shiryaev-roberts: R = (1 + R) bet; R less the number of frames has no upward drift under the null (Roberts,
+        1966, doi:10.1080/00401706.1966.10490374). cusum: W = max(1, W) bet (Page, 1954, doi:10.1093/biomet/41.1-2.100).
+        Both as e-detectors: Shin et al., 2022, arXiv:2203.03532. martingale: one wager of 1, of which 1 / (t (t + 1))
+        is put in at frame t: under the null its mean is at most 1 at any time, so that it is an e-process.
         """
         self.steps = self.steps + 1
         if self.kind == "cusum":

@@ -36,8 +36,8 @@ def fit(
 ) -> Detector:
     """Fits a detector to usual episodes, writes it to `out` and returns it as `load` would.
 
-    data is a gensim data set, its folder, or a sequence of episodes: `Episode`s or tuples (frames, acts or None). The same
-    data, config and number of threads give the same file; a fit that was stopped goes on when it is called again.
+    data is a gensim data set, its folder, or a sequence of episodes: `Episode`s or tuples (frames, acts or None). The
+    same data, config and number of threads give the same file; a fit that was stopped goes on when it is called again.
     ValueError for too few episodes, and for frames or actions of other kinds.
     """
     config, out, shelf = config or DetectorConfig(), Path(out), Shelf(data)

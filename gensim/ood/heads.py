@@ -13,8 +13,8 @@ class Head:
     """Sums of minus the logarithms of tail shares, on the side that each statistic is skewed to or on both.
 
     ECOD: Unsupervised Outlier Detection Using Empirical Cumulative Distribution Functions (Li et al., 2022),
-    arXiv:2201.00382; COPOD: Copula-Based Outlier Detection (Li et al., 2020), arXiv:2009.09463. pyod has both, but ranks
-    what it is asked about among itself, too; here the reference is fixed.
+    arXiv:2201.00382; COPOD: Copula-Based Outlier Detection (Li et al., 2020), arXiv:2009.09463. pyod has both, but
+    ranks what it is asked about among itself, too; here the reference is fixed.
 
     Arguments:
         table: sorted statistics of usual frames (n, f).

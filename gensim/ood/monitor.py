@@ -17,22 +17,22 @@ class Monitor(gym.Wrapper[Any, Any, Any, Any]):
     """Says of every observation of an environment, real or dreamed, whether it can be trusted.
 
     ## Info
-    Always: `ood_score` (nats, higher is more unusual), `ood_p` in (0, 1] (the share of usual frames at least as unusual),
-    `ood_e` >= 0 (what a bettor of 1 against "all is as usual" has won since the episode began; its mean is at most 1 while
-    all is), `ood_alarm` (an alarm is raised with this observation), `ood_reason` (why, in words; "" without an alarm) and
-    `ood_fallback` (the action that led here was the fallback's).
+    Always: `ood_score` (nats, higher is more unusual), `ood_p` in (0, 1] (the share of usual frames at least as
+    unusual), `ood_e` >= 0 (what a bettor of 1 against "all is as usual" has won since the episode began; its mean is at
+    most 1 while all is), `ood_alarm` (an alarm is raised with this observation), `ood_reason` (why, in words; ""
+    without an alarm) and `ood_fallback` (the action that led here was the fallback's).
 
     ## Alarms
-    One in `false_alarm_every` frames is false on usual ones, on average, however much frames resemble their neighbours: it
-    is set on whole episodes. `reset()` and an alarm begin the evidence anew; in the 50 frames after an alarm none is
+    One in `false_alarm_every` frames is false on usual ones, on average, however much frames resemble their neighbours:
+    it is set on whole episodes. `reset()` and an alarm begin the evidence anew; in the 50 frames after an alarm none is
     raised.
 
     ## Arguments
     env: observations that are images, or rgb_array rendering; resized to what the detector was fitted to.
     detector: one that is calibrated for such frames: dreamed ones have their own.
     false_alarm_every: usual frames between two false alarms, 100 or more.
-    on_alarm: "flag" says so in info; "truncate" ends the episode; a policy (a function from an observation to an action)
-    acts instead from the next step on.
+    on_alarm: "flag" says so in info; "truncate" ends the episode; a policy (a function from an observation to an
+    action) acts instead from the next step on.
     hold: steps for which the policy acts; None until the next reset.
     acts: turns an action of the environment into one of the detector, where they differ.
 

@@ -19,10 +19,10 @@ def named(detector: Detector, values: np.ndarray, scores: np.ndarray | None) -> 
     """Scores (n,) of statistics (n, f) and their normal scores (n, f), higher more unusual.
 
     bound likelihood: minus the VAE's evidence lower bound, as it is; on its own it finds simple frames usual.
-    complexity corrected: the same less the frame's own complexity (Serra et al., 2019, arXiv:1909.11480). typicality: how
-    far the bound lies from its usual value (Nalisnick et al., 2019, arXiv:1906.02994). likelihood path: distance of the
-    VAE's error and its latents' norms (Huang et al., 2024, arXiv:2401.04933). feature distance: Mahalanobis distance
-    among the encoder's means. All other names: one statistic's distance from its median in normal scores.
+    complexity corrected: the same less the frame's own complexity (Serra et al., 2019, arXiv:1909.11480). typicality:
+    how far the bound lies from its usual value (Nalisnick et al., 2019, arXiv:1906.02994). likelihood path: distance of
+    the VAE's error and its latents' norms (Huang et al., 2024, arXiv:2401.04933). feature distance: Mahalanobis
+    distance among the encoder's means. All other names: one statistic's distance from its median in normal scores.
     """
     scores = detector.scales[0](values) if scores is None else scores
     bound = values[:, AT["bound"]].astype(np.float64)

@@ -16,8 +16,8 @@ from gensim.ood.watch import Policy, Watch, check_on_alarm, infos, looker, telle
 class VecMonitor(VecEnvWrapper):
     """Says of every row of a `VecEnv` what `Monitor` says of a single environment.
 
-    Where an episode ended, the row's info holds the verdict on its last observation, and `reset_infos` that on the first
-    one of the next. Wrap before frames are stacked: observations are images, (h, w, 3) or (3, h, w).
+    Where an episode ended, the row's info holds the verdict on its last observation, and `reset_infos` that on the
+    first one of the next. Wrap before frames are stacked: observations are images, (h, w, 3) or (3, h, w).
 
     Arguments:
         venv: the rows.
@@ -37,7 +37,9 @@ class VecMonitor(VecEnvWrapper):
         super().__init__(venv)
         check_on_alarm(on_alarm, hold)
         if on_alarm == "truncate":
-            raise ValueError("rows of a VecEnv cannot be truncated from outside: wrap each environment in Monitor before")
+            raise ValueError(
+                "rows of a VecEnv cannot be truncated from outside: wrap each environment in Monitor before"
+            )
         self.detector, self.on_alarm, self.hold = detector, on_alarm, hold
         look = looker(venv.observation_space, detector.size)
         if look is None:

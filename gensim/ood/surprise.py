@@ -46,10 +46,10 @@ class Predictor(nn.Module):
 class Surprise:
     """Errors of a predictor: how large, whether of one sign over many frames, and whether actions explain them.
 
-    What is slow is a running mean since the episode began, from nothing, of a weight of some 50 frames: errors with their
-    signs ("drift"), errors times actions ("response"), and by how much the true actions explain better what happened
-    than none, than those one and two steps late, and than weaker ones. Changed dynamics show there while every frame
-    looks usual.
+    What is slow is a running mean since the episode began, from nothing, of a weight of some 50 frames: errors with
+    their signs ("drift"), errors times actions ("response"), and by how much the true actions explain better what
+    happened than none, than those one and two steps late, and than weaker ones. Changed dynamics show there while every
+    frame looks usual.
 
     Arguments:
         net: the predictor, in eval mode.

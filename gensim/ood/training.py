@@ -27,7 +27,8 @@ def train(
 ) -> None:
     """Adam on `loss`, whose generator is keyed by seed and step; goes on from `kept` where that is there.
 
-    The rate rises over the first steps and falls to nothing along half a cosine. ValueError when the loss is not finite.
+    The rate rises over the first steps and falls to nothing along half a cosine. ValueError when the loss is not
+    finite.
     """
     optimizer = torch.optim.Adam(net.parameters(), rate)
     done = _resume(net, optimizer, kept) if kept.is_file() else 0

@@ -21,7 +21,8 @@ class VectorMonitor(VectorWrapper):
     Arguments:
         env: observations that are images, or rgb_array rendering.
         detector, false_alarm_every, hold, acts: `Monitor`'s.
-        on_alarm: "flag"; "truncate", where the environment resets no rows by itself (AutoresetMode.DISABLED); or a policy,
+        on_alarm: "flag"; "truncate", where the environment resets no rows by itself (AutoresetMode.DISABLED); or a
+        policy,
             a function from all rows' observations to all rows' actions, of which those of rows with an alarm are taken.
     """
 
@@ -39,8 +40,8 @@ class VectorMonitor(VectorWrapper):
         self.mode = AutoresetMode(env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP))
         if on_alarm == "truncate" and self.mode != AutoresetMode.DISABLED:
             raise ValueError(
-                f"rows of a vector environment with autoreset {self.mode.value} cannot be truncated from outside: wrap each "
-                "environment in Monitor before, or take autoreset_mode=AutoresetMode.DISABLED"
+                f"rows of a vector environment with autoreset {self.mode.value} cannot be truncated from outside: wrap "
+                "each environment in Monitor before, or take autoreset_mode=AutoresetMode.DISABLED"
             )
         self.detector, self.on_alarm, self.hold = detector, on_alarm, hold
         self._watch = Watch(detector, false_alarm_every, env.num_envs)
@@ -54,9 +55,7 @@ class VectorMonitor(VectorWrapper):
         self._left, self._done = np.zeros(env.num_envs, np.int64), np.zeros(env.num_envs, bool)
         self._obs: Any = None
 
-    def reset(
-        self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Any, dict[str, Any]]:
+    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Opens an episode in every row, or in those of `options["reset_mask"]`."""
         mask = np.asarray((options or {}).get("reset_mask", np.ones(self.num_envs, bool)))
         obs, info = self.env.reset(seed=seed, options=options)
@@ -96,7 +95,7 @@ class VectorMonitor(VectorWrapper):
         return [info["final_obs"][i] if done[i] else row for i, row in enumerate(_each(obs, self.num_envs))]
 
     def _reopened(self, obs: Any, info: dict[str, Any], rows: Rows, done: np.ndarray) -> dict[str, Any]:
-        """Info after rows began anew in the step they ended in; their last verdicts go where gymnasium puts last info."""
+        """Info after rows began anew in the step they ended in; their last verdicts go into `final_info`."""
         final = {**info.get("final_info", {}), **_masked(rows, done)}
         index = np.flatnonzero(done)
         self._left[index] = 0

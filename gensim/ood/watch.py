@@ -102,9 +102,11 @@ def teller(space: spaces.Space, detector: Detector, acts: Callable[[Any], Any] |
 def check_on_alarm(on_alarm: Any, hold: int | None) -> None:
     """ValueError unless an alarm can be answered so."""
     if on_alarm not in ("flag", "truncate") and not callable(on_alarm):
-        raise ValueError(f'on_alarm={on_alarm!r}: give "flag", "truncate" or a policy, a function from obs to action')
+        raise ValueError(f'on_alarm={on_alarm!r}: give "flag", "truncate" or a function from obs to action')
     if hold is not None and (isinstance(hold, bool) or hold < 1):
-        raise ValueError(f"hold={hold}: give the steps that the fallback acts for, 1 or more, or None: to the next reset")
+        raise ValueError(
+            f"hold={hold}: give the steps that the fallback acts for, 1 or more, or None: to the next reset"
+        )
 
 
 def as_arrays(rows: list[dict[str, Any]]) -> Mapping[str, np.ndarray]:
