@@ -93,8 +93,8 @@ def teller(space: spaces.Space, detector: Detector, acts: Callable[[Any], Any] |
         fits = False
     if not fits:
         raise ValueError(
-            f"the detector follows actions {spec.to_dict()}, the environment takes {space}: watch it as it was recorded "
-            "(gensim.envs.make_real(ENV_ID)), or say with acts=FUNCTION what its actions are to the detector"
+            f"the detector follows actions {spec.to_dict()}, the environment takes {space}: watch it as it was "
+            "recorded (gensim.envs.make_real(ENV_ID)), or say with acts=FUNCTION what its actions are to the detector"
         )
     return lambda act: read(np.asarray(act))
 
