@@ -28,7 +28,7 @@ from gensim.episodes.actions import to_simulator
 from gensim.episodes.policies import make_policy
 from gensim.episodes.record import RecordConfig, episode_name, record_episode
 from gensim.episodes.store import read_header, read_or_warn
-from gensim.ood.changes import changed
+from gensim.ood.changes import Spell, changed
 from gensim.ood.pairs import BEGIN, LEVEL, SEEDS, SOURCES, Source, source
 
 SIZE = 64  # pixels
@@ -108,7 +108,7 @@ def simulator(one: Source) -> Any:
     if one.change is None:
         return env
     kept = env.spec_dict
-    env = changed(env, one.change, LEVEL, BEGIN)
+    env = changed(env, one.change, LEVEL, Spell(BEGIN))
     kept["change"] = {"name": one.change, "strength": LEVEL, "begin": BEGIN}
     return env
 

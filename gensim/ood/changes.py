@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import gymnasium as gym
@@ -65,29 +66,55 @@ def restreamed(
     return frames[shown], acts
 
 
-def changed(env: gym.Env, name: str, strength: float = 3.0, begin: int = 0, key: int = 0) -> gym.Env:
-    """A simulator under a change or a shift of its frames, by name, from step `begin` of every episode on."""
-    if not 0.0 <= strength <= 5.0 or begin < 0:
-        raise ValueError(f"strength={strength}, begin={begin}: give 0 to 5, and at least 0")
+@dataclass(frozen=True)
+class Spell:
+    """When in an episode something is otherwise, and which chances it has.
+
+    Arguments:
+        begin: the first step of it.
+        steps: how many; None to the episode's end.
+        key: of its chances, folded with each episode's seed.
+    """
+
+    begin: int = 0
+    steps: int | None = None
+    key: int = 0
+
+    def __post_init__(self) -> None:
+        if self.begin < 0 or (self.steps is not None and self.steps < 1) or self.key < 0:
+            raise ValueError(f"{self}: give a begin and a key from 0, and at least one step")
+
+    def holds(self, now: int) -> bool:
+        """Whether step `now` of an episode is one of it."""
+        return self.begin <= now and (self.steps is None or now < self.begin + self.steps)
+
+
+ALWAYS = Spell()
+
+
+def changed(env: gym.Env, name: str, strength: float = 3.0, spell: Spell = ALWAYS) -> Change:
+    """A simulator under a change of its dynamics, its camera or its frames, by name, for a spell of every episode."""
+    if not 0.0 <= strength <= 5.0:
+        raise ValueError(f"strength={strength}: give 0 to 5")
     if name == "friction":
-        return CarPhysics(env, friction=grade(strength, 1, 0.85, 0.7, 0.5, 0.35, 0.25), begin=begin)
+        return CarPhysics(env, friction=grade(strength, 1, 0.85, 0.7, 0.5, 0.35, 0.25), spell=spell)
     if name == "power":
-        return CarPhysics(env, power=grade(strength, 1, 0.8, 0.6, 0.4, 0.25, 0.15), begin=begin)
+        return CarPhysics(env, power=grade(strength, 1, 0.8, 0.6, 0.4, 0.25, 0.15), spell=spell)
     if name == "late":
-        return LateActions(env, round(strength), begin)
+        return LateActions(env, round(strength), spell)
     if name in ("frozen", "dropped"):
-        return BadShutter(env, name, strength, begin, key)
+        return BadShutter(env, name, strength, spell)
     if name in SHIFTS:
-        return ShiftedFrames(env, name, strength, begin, key)
+        return ShiftedFrames(env, name, strength, spell)
     raise ValueError(f"no change {name!r}: there are {', '.join((*CHANGES, *SHIFTS))}")
 
 
 class Change(gym.Wrapper):
     """A wrapper that counts steps and episodes, and passes on what else its simulator has."""
 
-    def __init__(self, env: gym.Env, begin: int = 0, key: int = 0) -> None:
+    def __init__(self, env: gym.Env, spell: Spell = ALWAYS) -> None:
         super().__init__(env)
-        self.begin, self.key, self.now, self.episode = begin, key, 0, -1
+        self.spell, self.now, self.episode, self.chance = spell, 0, -1, 0
 
     def __getattr__(self, name: str) -> Any:
         """What the simulator has and the wrapper has not."""
@@ -98,7 +125,7 @@ class Change(gym.Wrapper):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """A new episode; its chances follow from the key and its seed, or from its number where it has none."""
         self.now, self.episode = 0, self.episode + 1
-        self.chance = (self.key << 32) + (self.episode if seed is None else seed)
+        self.chance = (self.spell.key << 32) + (self.episode if seed is None else seed)
         return super().reset(seed=seed, options=options)
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
@@ -114,18 +141,18 @@ class CarPhysics(Change):
         env: CarRacing, wrapped or not.
         friction: the tyres' grip, on grass and road, over the usual one.
         power: the engine's, likewise.
-        begin: steps of an episode before it sets in.
+        spell: when.
     """
 
-    def __init__(self, env: gym.Env, friction: float = 1.0, power: float = 1.0, begin: int = 0) -> None:
-        super().__init__(env, begin)
+    def __init__(self, env: gym.Env, friction: float = 1.0, power: float = 1.0, spell: Spell = ALWAYS) -> None:
+        super().__init__(env, spell)
         if friction <= 0 or power <= 0:
             raise ValueError(f"friction={friction}, power={power}: give more than 0")
         self.friction, self.power = friction, power
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """One step of the simulator under its physics of this moment."""
-        on = self.now >= self.begin
+        on = self.spell.holds(self.now)
         with _physics(self.friction if on else 1.0, self.power if on else 1.0):
             return super().step(action)
 
@@ -149,11 +176,11 @@ class LateActions(Change):
     Arguments:
         env: any environment.
         steps: by how many they come late.
-        begin: steps of an episode before it sets in.
+        spell: when.
     """
 
-    def __init__(self, env: gym.Env, steps: int = 3, begin: int = 0) -> None:
-        super().__init__(env, begin)
+    def __init__(self, env: gym.Env, steps: int = 3, spell: Spell = ALWAYS) -> None:
+        super().__init__(env, spell)
         if steps < 0:
             raise ValueError(f"actions come {steps} steps late: give at least 0")
         self.steps = steps
@@ -164,9 +191,9 @@ class LateActions(Change):
         return super().reset(seed=seed, options=options)
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """Executes the action that was given so many steps ago, from `begin` on."""
+        """Executes the action that was given so many steps ago, while the spell lasts."""
         self.given.append(action)
-        return super().step(self.given[0] if self.now >= self.begin else action)
+        return super().step(self.given[0] if self.spell.holds(self.now) else action)
 
 
 class BadShutter(Change):
@@ -176,14 +203,13 @@ class BadShutter(Change):
         env: an environment with frames as observations.
         name: frozen or dropped.
         strength: 0 to 5.
-        begin: steps of an episode before it sets in.
-        key: which frames.
+        spell: when.
     """
 
-    def __init__(self, env: gym.Env, name: str, strength: float = 3.0, begin: int = 0, key: int = 0) -> None:
-        super().__init__(env, begin, key)
+    def __init__(self, env: gym.Env, name: str, strength: float = 3.0, spell: Spell = ALWAYS) -> None:
+        super().__init__(env, spell)
         self.name, self.strength = name, strength
-        Shutter(name, strength, key)
+        Shutter(name, strength, 0)  # says what is wrong, if anything
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """A new episode, whose first frame is shown."""
@@ -194,7 +220,7 @@ class BadShutter(Change):
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """One step; its frame may be an earlier one."""
         obs, rew, term, trunc, info = super().step(action)
-        if self.now <= self.begin or self.shutter.fresh():
+        if not self.spell.holds(self.now - 1) or self.shutter.fresh():
             self.shown = obs
         return np.array(self.shown), rew, term, trunc, info
 
@@ -206,12 +232,11 @@ class ShiftedFrames(Change):
         env: an environment whose observations are frames uint8 (h, w, 3).
         name: of the shift.
         strength: 0 to 5.
-        begin: the number of the first frame of an episode that is shifted.
-        key: which dirt, drops, ...; folded with each episode's seed.
+        spell: when, by the number of the frame.
     """
 
-    def __init__(self, env: gym.Env, name: str, strength: float = 3.0, begin: int = 0, key: int = 0) -> None:
-        super().__init__(env, begin, key)
+    def __init__(self, env: gym.Env, name: str, strength: float = 3.0, spell: Spell = ALWAYS) -> None:
+        super().__init__(env, spell)
         self.name, self.strength = name, strength
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
@@ -225,6 +250,6 @@ class ShiftedFrames(Change):
         return self._seen(obs), *rest
 
     def _seen(self, obs: np.ndarray) -> np.ndarray:
-        if self.now < self.begin:
+        if not self.spell.holds(self.now):
             return obs
         return shifted(obs[None], self.name, self.strength, self.chance, self.now)[0]

@@ -163,7 +163,7 @@ def _body(name: str, env_id: str, about: str, **more: Any) -> Source:
 
 SOURCES: tuple[Source, ...] = (
     # CarRacing, driven by the shipped agent
-    _car("carracing", "a racing car on its track from above", fit=7500, held=2250),
+    _car("carracing", "a racing car on its track from above", fit=10_000, held=2250),
     _car("carracing-colours", "the same in colours drawn anew each episode", kwargs={"domain_randomize": True}),
     _car("carracing-friction", "tyres that lose half of their grip", held=1200, change="friction"),
     _car("carracing-power", "an engine that loses more than half of its power", held=1200, change="power"),
@@ -176,7 +176,7 @@ SOURCES: tuple[Source, ...] = (
         look="observation",
         agent="takecover",
         steps=150,
-        fit=7500,
+        fit=10_000,
         held=2250,
     ),
     _doom(
@@ -195,37 +195,37 @@ SOURCES: tuple[Source, ...] = (
     _doom("mywayhome", "MyWayHome", "rooms of many textures"),
     _doom("predictposition", "PredictPosition", "a cave with a rocket launcher in view"),
     # highway-env, with fewer vehicles and one simulated moment a step, for speed
-    _road("highway", "highway-v0", "a four-lane highway from above", kwargs=_TRAFFIC, steps=100, fit=4500, held=1500),
+    _road("highway", "highway-v0", "a four-lane highway from above", kwargs=_TRAFFIC, steps=100, fit=6000, held=1500),
     _road("roundabout", "roundabout-v1", "a roundabout"),
     _road("intersection", "intersection-v2", "a crossing"),
     _road("racetrack", "racetrack-v1", "a winding track"),
     _road("two-way", "two-way-v0", "a road of two lanes"),
     _road("parking", "parking-v0", "a car park"),
     # MiniGrid, the whole grid as it is rendered
-    _grid("fourrooms", "FourRooms-v0", "four rooms with doors in random places", fit=6000, held=2000),
+    _grid("fourrooms", "FourRooms-v0", "four rooms with doors in random places", fit=8000, held=2000),
     _grid("lava", "LavaCrossingS11N5-v0", "rivers of lava"),
     _grid("crossing", "SimpleCrossingS11N5-v0", "walls with gaps"),
     _grid("multiroom", "MultiRoom-N6-v0", "six rooms in a row"),
     _grid("empty", "Empty-16x16-v0", "one empty room"),
     _grid("balls", "Dynamic-Obstacles-16x16-v0", "a room with balls that move"),
     # Atari 2600
-    _atari("MsPacman", "a maze with ghosts", fit=6000, held=2000),
+    _atari("MsPacman", "a maze with ghosts", fit=8000, held=2000),
     _atari("Pong", "two bats and a ball on one colour"),
     _atari("Breakout", "a wall of bricks on black"),
     _atari("SpaceInvaders", "rows of invaders on black"),
     _atari("Enduro", "a road to the horizon"),
     _atari("Seaquest", "a submarine"),
     # classic control, as pygame draws it
-    Source("acrobot", "classic", "Acrobot-v1", "two links that swing, on white", skip=2, fit=4500, held=1500),
+    Source("acrobot", "classic", "Acrobot-v1", "two links that swing, on white", skip=2, fit=6000, held=1500),
     Source("cartpole", "classic", "CartPole-v1", "a pole on a cart, on white"),
     Source("mountaincar", "classic", "MountainCar-v0", "a car in a valley, on white", skip=2),
     Source("pendulum", "classic", "Pendulum-v1", "a pendulum, on white", skip=2),
     # Box2D
-    Source("lander", "box2d", "LunarLander-v3", "a lander above random ground", steps=150, fit=6000, held=2000),
+    Source("lander", "box2d", "LunarLander-v3", "a lander above random ground", steps=150, fit=8000, held=2000),
     Source("walker", "box2d", "BipedalWalker-v3", "a walker before clouds", skip=2),
     Source("hardcore", "box2d", "BipedalWalkerHardcore-v3", "a walker among obstacles", skip=2),
     # MuJoCo, through EGL, without shadows, for speed
-    _body("halfcheetah", "HalfCheetah-v5", "a runner on a chequered floor", fit=4500, held=1500),
+    _body("halfcheetah", "HalfCheetah-v5", "a runner on a chequered floor", fit=6000, held=1500),
     _body("hopper", "Hopper-v5", "a hopper on a chequered floor with a horizon"),
     _body("ant", "Ant-v5", "a thing with four legs on a chequered floor"),
     _body("swimmer", "Swimmer-v5", "a snake on a chequered floor"),
