@@ -85,9 +85,9 @@ class PixelCNN(nn.Module):
         self.rows = nn.Conv2d(3, width, (UP, 2 * RIGHT + 1))
         self.row = nn.Conv2d(3, width, (1, LEFT))
         self.place = nn.Parameter(torch.zeros(1, width, config.size, config.size))
-        reaches = [DILATIONS[i % len(DILATIONS)] for i in range(config.blocks)]
-        self.vertical = nn.ModuleList(Vertical(width, reach) for reach in reaches)
-        self.horizontal = nn.ModuleList(Horizontal(width, reach) for reach in reaches)
+        self.reaches = [DILATIONS[i % len(DILATIONS)] for i in range(config.blocks)]
+        self.vertical = nn.ModuleList(Vertical(width, reach) for reach in self.reaches)
+        self.horizontal = nn.ModuleList(Horizontal(width, reach) for reach in self.reaches)
         self.inp, self.out = nn.Linear(width, width), nn.Linear(width, numbers(config.mixtures, len(LOOKS)))
         self._spread()
 
@@ -120,9 +120,9 @@ class PixelCNN(nn.Module):
         x = self.scaled(canvas)
         v = self.rows(x[:, :, :-1, LEFT - RIGHT :]) + self.place.to(x.dtype)  # (n, width, h, w)
         h = self.row(x[:, :, UP:, : -RIGHT - 1])  # (n, width, h, w)
-        for down, across in zip(self.vertical, self.horizontal):
-            v = down(F.pad(v, (0, 0, down.reach, 0)))
-            h = across(F.pad(h, (across.reach, 0)), v)
+        for reach, down, across in zip(self.reaches, self.vertical, self.horizontal):
+            v = down(F.pad(v, (0, 0, reach, 0)))
+            h = across(F.pad(h, (reach, 0)), v)
         return h
 
     def judge(self, features: Tensor, near: Tensor) -> Colours:
@@ -166,8 +166,8 @@ class Drawing:
         self.model, self.noise, self.size = model, noise, model.config.size
         self.canvas = framed(torch.zeros(len(noise), self.size, self.size, 3, device=noise.device))
         blank = lambda *sides: self.canvas.new_zeros(len(noise), model.config.width, *sides)  # noqa: E731
-        self.above = [blank(block.reach, self.size) for block in model.vertical]  # type: ignore[arg-type]
-        self.left = [blank(1, block.reach + self.size) for block in model.horizontal]  # type: ignore[arg-type]
+        self.above = [blank(reach, self.size) for reach in model.reaches]
+        self.left = [blank(1, reach + self.size) for reach in model.reaches]
 
     def run(self) -> Tensor:
         """Draws every pixel; the frames (n, h, w, 3) uint8."""
@@ -192,9 +192,9 @@ class Drawing:
         """Draws the pixel at (r, c) of every frame."""
         model = self.model
         h = model.row(model.scaled(self.canvas[:, UP + r : UP + r + 1, c : c + LEFT]))  # (n, width, 1, 1)
-        for block, left, v in zip(model.horizontal, self.left, above):
-            left[..., block.reach + c] = h[..., 0]  # type: ignore[operator]
-            h = block(left[..., c : c + block.reach + 1], v)  # type: ignore[operator]
+        for reach, block, left, v in zip(model.reaches, model.horizontal, self.left, above):
+            left[..., reach + c] = h[..., 0]
+            h = block(left[..., c : c + reach + 1], v)
         law = model.judge(h, looks(self.canvas, r, c, 1, 1))
         colour = law.draw(self.noise[:, r : r + 1, c : c + 1])  # (n, 1, 1, 3)
         self.canvas[:, UP + r, LEFT + c] = colour[:, 0, 0].float()

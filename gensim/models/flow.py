@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import reduce
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -214,33 +215,35 @@ class ImageFlow(nn.Module):
     @torch.no_grad()
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """Frames (n, h, w, 3) uint8."""
-        shape, device = (n, 3 * self.config.size**2), self.splits[0].place.device
-        z = torch.randn(shape, generator=generator, device=generator.device).to(device)
+        z = torch.randn(n, 3 * self.config.size**2, generator=generator, device=generator.device)
+        z = z.to(next(self.parameters()).device)
         shares = [(torch.sigmoid(self.inverse(part)) - MARGIN) / (1 - 2 * MARGIN) for part in z.split(CHUNK)]
         return (torch.cat(shares) * 256).floor().clamp(0, 255).byte().movedim(1, -1).contiguous()
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Maps logits (n, 3, h, w) to standard normal numbers (n, 3 h w) and the log-determinants (n,)."""
-        gone, grown = [], x.new_zeros(len(x))
-        for steps, split in zip(self.steps, self.splits):
+        gone: list[Tensor] = []
+        grown = x.new_zeros(len(x))
+        for layers, split in self._scales():
             x = F.pixel_unshuffle(x, 2)  # (n, 4 c, h / 2, w / 2)
-            for layer in (layer for step in steps for layer in step):  # type: ignore[union-attr]
+            for layer in layers:
                 x, more = layer(x)
                 grown = grown + more
             x, z, more = split(x)
-            gone, grown = [*gone, z], grown + more
+            gone.append(z)
+            grown = grown + more
         return torch.cat(gone, 1), grown
 
     def inverse(self, z: Tensor) -> Tensor:
         """The reverse of `forward`: logits (n, 3, h, w) from numbers (n, 3 h w)."""
-        x: Tensor | None = None
-        parts = z.split([split.place[0].numel() // 2 for split in self.splits], 1)  # type: ignore[operator, index]
-        for steps, split, part in reversed([*zip(self.steps, self.splits, parts)]):
-            x = split.inverse(x, part)  # type: ignore[operator]
-            for layer in reversed([layer for step in steps for layer in step]):  # type: ignore[union-attr]
+        scales = self._scales()
+        x: Any = None
+        parts = z.split([split.place[0].numel() // 2 for _, split in scales], 1)
+        for (layers, split), part in zip(scales[::-1], parts[::-1]):
+            x = split.inverse(x, part)
+            for layer in layers[::-1]:
                 x = layer.inverse(x)
             x = F.pixel_shuffle(x, 2)  # (n, c / 4, 2 h, 2 w)
-        assert x is not None
         return x
 
     @torch.no_grad()
@@ -248,13 +251,18 @@ class ImageFlow(nn.Module):
         """Sets every normalisation by a first batch of frames (n, h, w, 3)."""
         noise = torch.rand(frames.shape, generator=generator, device=frames.device)
         x, _ = _logit(((frames.float() + noise) / 256).movedim(-1, 1))
-        for steps, split in zip(self.steps, self.splits):
+        for layers, split in self._scales():
             x = F.pixel_unshuffle(x, 2)
-            for layer in (layer for step in steps for layer in step):  # type: ignore[union-attr]
+            for layer in layers:
                 if isinstance(layer, Norm):
                     layer.settle(x)
                 x, _ = layer(x)
             x, _, _ = split(x)
+
+    def _scales(self) -> list[tuple[list[Any], Any]]:
+        """The layers of each scale in order, and its split."""
+        scales: Any = zip(self.steps, self.splits)
+        return [([layer for step in steps for layer in step], split) for steps, split in scales]
 
 
 def _step(channels: int, width: int) -> nn.ModuleList:
