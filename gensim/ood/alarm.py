@@ -30,7 +30,7 @@ class Reference:
 
     Arguments:
         table: some of them, rising (m,).
-        above: how many of all are at least as high as each, int64 (m,).
+        above: how many of all are at least as high as each, and how many are higher, int64 (2, m).
         total: how many there are.
     """
 
@@ -45,13 +45,14 @@ class Reference:
         low = max(len(x) - KEPT, 0)
         at = np.unique(np.concatenate([np.linspace(0, max(low - 1, 0), KEPT).astype(int), np.arange(low, len(x))]))
         values = np.unique(x[at])
-        above = len(x) - np.searchsorted(x, values, side="left")
+        above = np.stack([len(x) - np.searchsorted(x, values, side=side) for side in ("left", "right")])
         return cls(values, above.astype(np.int64), len(x))
 
     def count(self, scores: np.ndarray) -> np.ndarray:
         """How many of all are at least as high as each of scores (n,), or a few more where they were thinned."""
         at = np.searchsorted(self.table, scores, side="right") - 1  # the highest that is kept and no higher
-        return np.where(at < 0, self.total, self.above[np.maximum(at, 0)])
+        low = np.maximum(at, 0)
+        return np.where(at < 0, self.total, self.above[(scores > self.table[low]).astype(int), low])
 
     def p(self, scores: np.ndarray) -> np.ndarray:
         """p-values (n,) in (0, 1]: the share of usual frames, this one counted, that are at least as unusual.
