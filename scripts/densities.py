@@ -33,7 +33,7 @@ from gensim.ood.density_frames import Pool
 DRAWS = 2000  # bootstrap samples
 SHEET = 8  # samples in a row of a contact sheet
 SETTINGS: dict[str, DensityFitConfig] = {
-    "autoregressive": DensityFitConfig(steps=3600, batch=16, lr=2e-3),
+    "autoregressive": DensityFitConfig(steps=3000, batch=16, lr=2e-3),
     "flow": DensityFitConfig(steps=3000, batch=16, lr=1e-3),
     "bound": DensityFitConfig(steps=6000, batch=16, lr=1e-3),
 }
