@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from gensim.core.files import read_json
 from gensim.ood import bench as bench_module
 from gensim.ood.auroc import auroc, curve, won_between
-from gensim.ood.bench import BenchConfig, Ground, bench, measure
+from gensim.ood.bench import Ground, bench, measure
+from gensim.ood.bench_config import BenchConfig
 from gensim.ood.bench_report import BARS, picture, summed, table
 from gensim.ood.judge import RAW, spread
 from gensim.ood.pairs import BEGIN, PAIRS, Pair

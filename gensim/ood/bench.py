@@ -9,9 +9,8 @@ the camera had been switched, and the usual episode's actions go on.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any, Literal
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -20,57 +19,17 @@ from gensim.core.files import read_json, write_json
 from gensim.core.progress import bar
 from gensim.core.settings import differing
 from gensim.ood.auroc import auroc, curve
+from gensim.ood.bench_config import BenchConfig
 from gensim.ood.changes import restreamed
-from gensim.ood.config import DetectorConfig
 from gensim.ood.densities import DensityFitConfig
 from gensim.ood.judge import RAW, Cut, Judge, cuts, spread
-from gensim.ood.pairs import BEGIN, LEVEL, PAIRS, WINDOW, Pair, usual
+from gensim.ood.pairs import BEGIN, LEVEL, WINDOW, Pair, usual
 from gensim.ood.shifts import shifted
 
 STRIDE = 25  # frames between the ends of two windows
 AVERAGED = (RAW, "flow typicality")  # scores of a frame that know no time: a window's is their mean
 Streams = list[tuple[np.ndarray, np.ndarray, int]]
 """Frames, actions and the first unusual frame of each episode."""
-
-
-@dataclass(frozen=True)
-class BenchConfig:
-    """What to measure, on which recordings."""
-
-    data: Path = Path("runs/pairs")
-    """Folder that scripts/record_pairs wrote."""
-    out: Path = Path("runs/ood-bench")
-    """Folder of detectors, flows and figures; what is there is kept."""
-    part: Literal["all", "choosing", "reporting"] = "all"
-    """Which half of the families; look at reporting once, when nothing is chosen any more."""
-    pairs: tuple[str, ...] = ()
-    """Names of pairs, such as carracing/fog; all of the part by default."""
-    frames: int = 600
-    """Frames of a source that are scored one by one."""
-    every: int = 300
-    """Frames between false alarms that delays are measured at; what the recordings' calibration supports."""
-    draws: int = 1000
-    """Bootstrap samples of episodes behind each interval."""
-    seed: int = 0
-    """Of shifts and of the bootstrap."""
-    detector: DetectorConfig = field(default_factory=DetectorConfig)
-    """How the detectors are fitted."""
-    flow: DensityFitConfig = field(default_factory=DensityFitConfig)
-    """How the flows are fitted whose raw likelihood is the one to beat."""
-
-    def __post_init__(self) -> None:
-        if self.frames < 1 or self.draws < 1 or self.seed < 0:
-            raise ValueError(f"frames={self.frames}, draws={self.draws}, seed={self.seed}: give at least 1, 1 and 0")
-        unknown = sorted({*self.pairs} - {pair.name for pair in PAIRS})
-        if unknown:
-            raise ValueError(f"no pair {', '.join(unknown)}: gensim.ood.pairs lists them")
-
-    @property
-    def chosen(self) -> list[Pair]:
-        """The pairs to measure, in their order."""
-        return [
-            pair for pair in PAIRS if self.part in ("all", pair.part) and (not self.pairs or pair.name in self.pairs)
-        ]
 
 
 def bench(config: BenchConfig, json: bool = False) -> dict[str, Any]:
@@ -93,7 +52,7 @@ def bench(config: BenchConfig, json: bool = False) -> dict[str, Any]:
                 progress.set_postfix_str(pair.name)
                 rows.append(_kept(config, ground, pair))
                 progress.update()
-    settings = {key: value for key, value in asdict(config).items() if key not in ("data", "out")}
+    settings = {key: value for key, value in asdict(config).items() if key not in ("data", "out", "pairs")}
     told = {**circumstances(), "settings": settings, "detectors": speed, "pairs": rows}
     return write_report(config.out, told)
 
@@ -121,7 +80,8 @@ class Ground:
     @classmethod
     def of(cls, config: BenchConfig, name: str, quiet: bool = True) -> Ground:
         """Fits and scores what a source's pairs are held against."""
-        judge = Judge.of(config.data / name / "fit", config.out / "fitted" / name, config.detector, config.flow, quiet)
+        flow = DensityFitConfig(config.flow_steps, config.flow_batch, seed=config.detector.seed)
+        judge = Judge.of(config.data / name / "fit", config.out / "fitted" / name, config.detector, flow, quiet)
         return cls.judged(config, judge, cuts(config.data / name / "held"))
 
     @classmethod
