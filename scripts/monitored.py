@@ -1,10 +1,10 @@
 #!/usr/bin/env python
 """What a monitor is worth to an agent: the shipped CarRacing agent under shifts, without one and with one.
 
-The same tracks, shifts and agent, once alone and once with `gensim.ood.Monitor` and its fallback: after an alarm the car
-brakes until it stands, for `hold` steps, and then the agent drives again until the next alarm. What sets in lasts for
-40 steps (3.2 s) or to the end. Off the track is a frame in which no wheel touches the road; a crash is the beginning of
-such a stretch. Tracks have reset seeds below 1,000,000. Run again to go on.
+The same tracks, shifts and agent, once alone and once with `gensim.ood.Monitor` and its fallback: after an alarm the
+car brakes until it stands, for `hold` steps, and then the agent drives again until the next alarm. What sets in lasts
+for 40 steps (3.2 s) or to the end. Off the track is a frame in which no wheel touches the road; a crash is the
+beginning of such a stretch. Tracks have reset seeds below 1,000,000. Run again to go on.
 """
 
 from __future__ import annotations
