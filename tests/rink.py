@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
+import tempfile
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
+
+from gensim.ood import DetectorConfig, fit
 
 SIZE = 32
 _Y, _X = np.mgrid[0:SIZE, 0:SIZE].astype(np.float64) + 0.5
@@ -65,7 +72,8 @@ class Rink(gym.Env[np.ndarray, np.ndarray]):
         return (ice * (1 - puck) + np.array([30, 30, 60]) * puck).astype(np.uint8)
 
 
-gym.register("test/Rink-v0", f"{__name__}:Rink") if "test/Rink-v0" not in gym.registry else None
+if "test/Rink-v0" not in gym.registry:
+    gym.register("test/Rink-v0", f"{__name__}:Rink")
 
 
 def pushes(rng: np.random.Generator, steps: int) -> np.ndarray:
@@ -84,3 +92,12 @@ def film(seed: int, steps: int = 100, **kwargs: Any) -> tuple[np.ndarray, np.nda
 def films(seeds: range, steps: int = 100, **kwargs: Any) -> list[tuple[np.ndarray, np.ndarray]]:
     """One episode for each seed."""
     return [film(seed, steps, **kwargs) for seed in seeds]
+
+
+@lru_cache(maxsize=1)
+def fitted() -> Path:
+    """The folder of a detector of the rink's frames, fitted once a process in some seconds."""
+    folder = Path(tempfile.mkdtemp(prefix="rink-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    fit(films(range(28), 64), folder, DetectorConfig(steps=150, ahead=300, calibration=0.4))
+    return folder

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -30,16 +31,19 @@ FOLLOWED = 60_000  # moments at most that the predictor learns from
 
 def fit(
     data: Dataset | str | Path | Sequence[Tape],
-    out: str | Path,
+    out: str | Path | None = None,
     config: DetectorConfig | None = None,
     quiet: bool = True,
 ) -> Detector:
-    """Fits a detector to usual episodes, writes it to `out` and returns it as `load` would.
+    """Fits a detector to usual episodes and returns it as `load` would; it is kept in `out`, where that is given.
 
     data is a gensim data set, its folder, or a sequence of episodes: `Episode`s or tuples (frames, acts or None). The
     same data, config and number of threads give the same file; a fit that was stopped goes on when it is called again.
     ValueError for too few episodes, and for frames or actions of other kinds.
     """
+    if out is None:
+        with TemporaryDirectory(prefix="detector-") as folder:
+            return fit(data, folder, config, quiet)
     config, out, shelf = config or DetectorConfig(), Path(out), Shelf(data)
     size = _size(shelf)
     parts = split(len(shelf), config)

@@ -19,6 +19,7 @@ ACTS = PAST + LATE
 WINDOW = 25.0  # a slow mean has the weight of some 50 frames
 HIDDEN = 128
 LED = 8  # features that follow the actions most, whose errors are held against actions
+LEAST = 20  # moments that slow means are judged by
 CUT = 4.0  # deviations at which an error is cut
 BATCH = 256
 RATE = 2e-3
@@ -116,8 +117,8 @@ class Surprise:
             made.led = gain.topk(len(led)).indices.sort().values
             seen = [made.averaged(*windows([film])) for film in films]
             made.centre = torch.cat(seen).mean(0)
-            slow = torch.cat([made.slowed(values)[int(WINDOW) :] for values in seen])
-        if len(slow) < 2 * WINDOW:
+            slow = torch.cat([made.slowed(values)[min(int(WINDOW), len(values) // 2) :] for values in seen])
+        if len(slow) < LEAST:
             raise ValueError(f"episodes of {len(seen[0])} steps are too short to see dynamics in: record longer ones")
         made.drift = Gauss.fit(slow[:, :d], 24)
         made.response = Gauss.fit(slow[:, d : d + 2 * k * len(led)], 16) if k else blank
