@@ -69,7 +69,7 @@ def _shared(task: Any, work: list[tuple[Source, str]], processes: int) -> Any:
         return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, mp_context=context) as pool:
-        jobs = [pool.submit(task, *one) for one in work]
+        jobs = [pool.submit(task, one, part) for one, part in work]
         for job in as_completed(jobs):
             yield job.result()
 
@@ -127,7 +127,9 @@ def _observed(one: Source) -> RealEnv:
 
 def _rendered(one: Source) -> RealEnv:
     """The simulator as it is rendered, whatever its observations are."""
-    kwargs = {key: dict(value) if isinstance(value, dict) else value for key, value in one.kwargs.items()}
+    kwargs: dict[str, Any] = {
+        key: dict(value) if isinstance(value, dict) else value for key, value in one.kwargs.items()
+    }
     env = gym.make(one.env_id, disable_env_checker=True, render_mode="rgb_array", **kwargs)
     if one.family == "mujoco":
         _lighten(env.unwrapped)

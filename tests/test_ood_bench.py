@@ -92,7 +92,7 @@ class StandIn:
     hashes = {"detector": "d", "flow": "f"}  # noqa: RUF012
 
     def __init__(self) -> None:
-        self.detector = SimpleNamespace(parameters=7, streamed=lambda f, a: self.streamed(f, a)["default"])
+        self.detector = SimpleNamespace(parameters=7)
         self.looked = 0
 
     def loose(self, frames: np.ndarray) -> dict[str, np.ndarray]:
@@ -100,12 +100,12 @@ class StandIn:
         far = np.abs(frames.mean((1, 2, 3)) - 100)
         return {"default": far, RAW: -frames.std((1, 2, 3))}
 
-    def streamed(self, frames: np.ndarray, acts: np.ndarray) -> dict[str, np.ndarray]:
+    def streamed(self, frames: np.ndarray, acts: np.ndarray, raw: bool = True) -> dict[str, np.ndarray]:
         assert len(acts) == len(frames) - 1
         same = np.concatenate([[0.0], (frames[1:] == frames[:-1]).all((1, 2, 3))])
         slow = np.array([same[max(0, t - 49) : t + 1].mean() for t in range(len(same))])
         late = np.concatenate([[0.0], np.abs(frames[1:, 0, 0, 0].astype(float) - acts)])
-        found = self.loose(frames)
+        found = {name: score for name, score in self.loose(frames).items() if raw or name != RAW}
         return {**found, "default": found["default"] + 100 * slow + late, "time": np.where(slow < 0, slow, np.nan)}
 
     def alarms(self, scores: np.ndarray, every: int) -> np.ndarray:
@@ -134,26 +134,31 @@ def ground(tmp_path: Path) -> tuple[BenchConfig, Ground]:
     return config, Ground.judged(config, StandIn(), held())  # type: ignore[arg-type]
 
 
-def test_a_shift_is_measured_by_frame_at_five_strengths_and_its_alarm_is_quick(ground: Any) -> None:
+def test_a_shift_is_measured_by_frame_at_five_strengths_and_its_alarm_is_quick(
+    ground: tuple[BenchConfig, Ground],
+) -> None:
     told = measure(*ground, Pair("carracing", "darker", "camera"))
     values = [told["frame"][str(s)]["default"]["value"] for s in range(1, 6)]
     assert values == sorted(values) and values[-1] == 1.0 and told["by"] == "frame"
     assert told["delay"] == {"every": 300, "median": 1.0, "episodes": 6, "early": 0, "missed": 0}
+    assert RAW in told["frame"]["3"] and RAW not in told["window"]["3"]  # dear, and not asked for
     assert "time" not in told["frame"]["3"] and "time" not in told["window"]["3"]  # never known
 
 
-def test_a_frozen_camera_is_measured_by_window(ground: Any) -> None:
+def test_a_frozen_camera_is_measured_by_window(ground: tuple[BenchConfig, Ground]) -> None:
     told = measure(*ground, Pair("carracing", "frozen", "time"))
     assert told["frame"] == {} and told["by"] == "window"
     assert told["window"]["3"]["default"]["value"] > 0.95 > told["window"]["3"][RAW]["value"]
 
 
-def test_late_actions_are_seen_where_actions_are_looked_at(ground: Any) -> None:
+def test_late_actions_are_seen_where_actions_are_looked_at(ground: tuple[BenchConfig, Ground]) -> None:
     told = measure(*ground, Pair("carracing", "late", "time"))
     assert told["window"]["3"]["default"]["value"] > 0.9
 
 
-def test_another_simulator_follows_a_usual_beginning(ground: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_simulator_follows_a_usual_beginning(
+    ground: tuple[BenchConfig, Ground], monkeypatch: pytest.MonkeyPatch
+) -> None:
     config, one = ground
     monkeypatch.setattr(bench_module, "cuts", lambda folder: held(4, 60, 140))
     told = measure(config, one, Pair("carracing", "takecover", "environment"))
@@ -161,7 +166,9 @@ def test_another_simulator_follows_a_usual_beginning(ground: Any, monkeypatch: p
     assert told["delay"]["median"] == 1.0 and told["delay"]["episodes"] == 4
 
 
-def test_changed_dynamics_are_looked_at_from_where_they_set_in(ground: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_changed_dynamics_are_looked_at_from_where_they_set_in(
+    ground: tuple[BenchConfig, Ground], monkeypatch: pytest.MonkeyPatch
+) -> None:
     config, one = ground
     odd = held(5, 100)
     for frames, _ in odd:
@@ -172,7 +179,9 @@ def test_changed_dynamics_are_looked_at_from_where_they_set_in(ground: Any, monk
     assert told["window"]["3"]["default"]["value"] == 1.0 and told["delay"]["median"] == 1.0
 
 
-def test_alarms_before_the_shift_are_no_quick_ones(ground: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_alarms_before_the_shift_are_no_quick_ones(
+    ground: tuple[BenchConfig, Ground], monkeypatch: pytest.MonkeyPatch
+) -> None:
     config, one = ground
     one.held[0][0][5] = 255
     told = measure(config, one, Pair("carracing", "darker", "camera"))

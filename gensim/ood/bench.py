@@ -30,6 +30,8 @@ STRIDE = 25  # frames between the ends of two windows
 AVERAGED = (RAW, "flow typicality")  # scores of a frame that know no time: a window's is their mean
 Streams = list[tuple[np.ndarray, np.ndarray, int]]
 """Frames, actions and the first unusual frame of each episode."""
+Scores = Mapping[str, np.ndarray]
+"""Scores (t,) of an episode's frames, by name."""
 
 
 def bench(config: BenchConfig, json: bool = False) -> dict[str, Any]:
@@ -89,7 +91,8 @@ class Ground:
         """The same from a judge and held-out episodes."""
         at = spread([len(frames) for frames, _ in held], config.frames)
         loose = _loose(judge, [frames[i] for (frames, _), i in zip(held, at)])
-        streams = _windows(judge, [(frames, acts, BEGIN) for frames, acts in held])
+        whole = [(frames, acts, BEGIN) for frames, acts in held]
+        streams = _windows(whole, _scored(judge, whole, raw=True))
         speed = {"ms": judge.milliseconds(held[0]), "parameters": judge.detector.parameters, **judge.hashes}
         return cls(judge, held, at, loose, streams, speed)
 
@@ -124,11 +127,12 @@ def measure(config: BenchConfig, ground: Ground, pair: Pair) -> dict[str, Any]:
     delay: dict[str, Any] = {}
     for strength in pair.strengths if pair.kind == "time" else (LEVEL,):
         streams = _streams(config, ground, pair, other, strength)
-        ends = _windows(ground.judge, streams)
+        scored = _scored(ground.judge, streams, pair.windowed)
+        ends = _windows(streams, scored)
         paired = other is None and all(len(ends[name]) == len(ground.streams[name]) for name in ends)
         window[str(strength)] = _figures(config, ground.streams, ends, paired)
         if strength == LEVEL:
-            delay = _delay(ground.judge, streams, config.every)
+            delay = _delay(ground.judge, streams, scored, config.every)
             curves = curves or _curves(ground.streams, ends)
     return {**about, "by": "window" if pair.windowed else "frame", "frame": frame, "window": window} | {
         "delay": delay,
@@ -196,14 +200,17 @@ def _loose(judge: Judge, episodes: Sequence[np.ndarray]) -> dict[str, list[np.nd
     return {name: np.split(score, ends) for name, score in judge.loose(np.concatenate(episodes)).items()}
 
 
-def _windows(judge: Judge, streams: Streams) -> dict[str, list[np.ndarray]]:
+def _scored(judge: Judge, streams: Streams, raw: bool) -> list[Scores]:
+    """Scores by name along each episode; those of the flow, which are dear, where they are wanted."""
+    return [judge.streamed(frames, acts, raw) for frames, acts, _ in streams]
+
+
+def _windows(streams: Streams, scored: Sequence[Scores]) -> dict[str, list[np.ndarray]]:
     """Scores by name at the ends of windows of unusual frames, an array an episode that has any."""
     found: dict[str, list[np.ndarray]] = {}
-    for frames, acts, begin in streams:
+    for (frames, _, begin), scores in zip(streams, scored):
         ends = np.arange(begin + WINDOW - 1, len(frames), STRIDE)
-        if not len(ends):
-            continue
-        for name, score in judge.streamed(frames, acts).items():
+        for name, score in scores.items() if len(ends) else ():
             at = score[ends]
             if name in AVERAGED:
                 at = np.array([score[end - WINDOW + 1 : end + 1].mean() for end in ends])
@@ -227,14 +234,14 @@ def _curves(inside: Mapping[str, list[np.ndarray]], outside: Mapping[str, list[n
     return {name: curve(np.concatenate(inside[name]), np.concatenate(outside[name])) for name in names}
 
 
-def _delay(judge: Judge, streams: Streams, every: int) -> dict[str, Any]:
+def _delay(judge: Judge, streams: Streams, scored: Sequence[Scores], every: int) -> dict[str, Any]:
     """Unusual frames up to and with the first alarm: the median, and in how many episodes there is none at all.
 
     An alarm before the first unusual frame is an early one; episodes that have one are left out.
     """
     waited, early = list[float](), 0
-    for frames, acts, begin in streams:
-        rung = np.flatnonzero(judge.alarms(judge.detector.streamed(frames, acts), every))
+    for (_, _, begin), scores in zip(streams, scored):
+        rung = np.flatnonzero(judge.alarms(scores["default"], every))
         if len(rung) and rung[0] < begin:
             early += 1
         else:

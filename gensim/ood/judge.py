@@ -66,9 +66,9 @@ class Judge:
             found |= {name: head.score(read) for name, head in self.heads.items()}
         return found | self._raw(frames)
 
-    def streamed(self, frames: np.ndarray, acts: np.ndarray) -> dict[str, np.ndarray]:
-        """Scores (t + 1,) by name of an episode in order; NaN where a score is not known yet."""
-        return self.detector.scores(frames, acts) | self._raw(frames)
+    def streamed(self, frames: np.ndarray, acts: np.ndarray, raw: bool = True) -> dict[str, np.ndarray]:
+        """Scores (t + 1,) by name of an episode in order, NaN where one is not known yet; `raw`: the flow's, too."""
+        return self.detector.scores(frames, acts) | (self._raw(frames) if raw else {})
 
     def _raw(self, frames: np.ndarray) -> dict[str, np.ndarray]:
         """What the flow says: minus its log-likelihood, and how far that is from usual."""

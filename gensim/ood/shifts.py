@@ -15,6 +15,8 @@ from typing import Literal
 
 import numpy as np
 
+from gensim.core.frames import decode
+
 Kind = Literal["camera", "weather", "simple"]
 Look = Callable[[np.ndarray, float, int, np.ndarray], np.ndarray]
 """Frames float32 (n, h, w, 3) in 0..255, strength, key and each frame's number (n,), to frames of that kind."""
@@ -129,7 +131,7 @@ def _jpeg(x: np.ndarray, s: float, key: int, at: np.ndarray) -> np.ndarray:
 
     quality = [cv2.IMWRITE_JPEG_QUALITY, round(grade(s, 95, 45, 28, 16, 9, 4))]
     blobs = [cv2.imencode(".jpg", frame.astype(np.uint8)[..., ::-1], quality)[1] for frame in x]
-    return np.stack([cv2.imdecode(blob, cv2.IMREAD_COLOR)[..., ::-1] for blob in blobs]).astype(np.float32)
+    return np.stack([decode(blob) for blob in blobs]).astype(np.float32)
 
 
 def _pixels(x: np.ndarray, s: float, key: int, at: np.ndarray) -> np.ndarray:
