@@ -15,7 +15,7 @@ from gensim.episodes import Dataset, read_episode
 from gensim.ood.config import DetectorConfig
 from gensim.ood.densities import DensityFitConfig, fit_density, log_probs, new_density
 from gensim.ood.density_files import load_density
-from gensim.ood.detector import Detector
+from gensim.ood.detector import TIME_NAMES, Detector
 from gensim.ood.fitting import fit
 from gensim.ood.heads import Head
 from gensim.ood.shelf import load
@@ -23,6 +23,7 @@ from gensim.ood.shelf import load
 Cut = tuple[np.ndarray, np.ndarray]
 """Frames uint8 (t + 1, h, w, 3) and the actions (t, ...) between them."""
 RAW = "flow likelihood"
+TIMED = ("time", *TIME_NAMES)  # scores that say nothing of a frame by itself
 ENOUGH = 2000  # usual frames that heads and typicality are fitted on
 
 
@@ -60,7 +61,7 @@ class Judge:
         """Scores (n,) by name of frames (n, h, w, 3), each by itself; those that need time are left out."""
         first, acts = np.ones(len(frames), bool), blank(self.detector, len(frames))
         found = self.detector.scores(frames, acts, first)
-        found = {name: score for name, score in found.items() if np.isfinite(score).all()}
+        found = {name: score for name, score in found.items() if name not in TIMED}
         if self.heads:
             read = self.detector.read(frames, acts, first).frame
             found |= {name: head.score(read) for name, head in self.heads.items()}
