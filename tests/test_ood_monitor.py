@@ -19,9 +19,12 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecTransposeImage
 from tiny import make_world
 
 import gensim.ood as ood
+from gensim.episodes import ActionSpec
 from gensim.ood.config import DetectorConfig
 from gensim.ood.detector import Detector
+from gensim.ood.likelihood import Foreseen
 from gensim.ood.watch import KEYS
+from gensim.world import World
 
 EVERY = 150
 ROWS, STEPS, LENGTH, ODD = 3, 40, 15, 9
@@ -307,5 +310,9 @@ def test_dreams_have_a_detector_of_their_own(tmp_path: Path, kind: str) -> None:
     for one in (env, latents):
         said.append([one.reset(seed=4)[1]["ood_score"], *(one.step(act)[4]["ood_score"] for act in acts[:1])])
     assert said[0] == said[1]
+    foreseen = Foreseen(World.load(world)).score(
+        dreamt[0][0], acts=ActionSpec.of(env.action_space).encode(dreamt[0][1])
+    )
+    assert foreseen.shape == (len(dreamt[0][0]),) and foreseen[0] == 0 and np.isfinite(foreseen).all()
     with pytest.raises(ValueError, match="1 or more"):
         next(some(0))

@@ -8,7 +8,7 @@ from gensim.ood.detector import GROUPS, TIME_NAMES, Detector
 from gensim.ood.eye import FRAME_NAMES
 
 ROWS, COLUMNS = ("upper", "middle", "lower"), ("left", "centre", "right")
-FEW = 4.0  # times the mean heat that a part must have to be named
+FEW = 2.0  # times the usual part's heat that a part must have to be named
 
 
 def reason(detector: Detector, frame: np.ndarray, scores: np.ndarray, times: np.ndarray, sudden: bool) -> str:
@@ -27,8 +27,8 @@ def reason(detector: Detector, frame: np.ndarray, scores: np.ndarray, times: np.
 def _where(heat: np.ndarray) -> str:
     """The part of the picture that a heat map (h, w) names, of nine; nothing where it is spread."""
     third = [np.array_split(row, 3, axis=1) for row in np.array_split(heat, 3, axis=0)]
-    mean = np.array([[float(cell.mean()) for cell in row] for row in third])
-    if mean.max() * 9 < FEW * mean.sum() or not mean.any():
+    most = np.array([[float(cell.max()) for cell in row] for row in third])
+    if most.max() <= FEW * np.median(most):
         return ""
-    y, x = np.unravel_index(int(mean.argmax()), mean.shape)
+    y, x = np.unravel_index(int(most.argmax()), most.shape)
     return f", most in the {ROWS[y]} {COLUMNS[x]}"
