@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from gensim.core.files import read_json
+from gensim.core.settings import differing
 from gensim.episodes import Dataset, read_episode
 from gensim.ood.config import DetectorConfig
 from gensim.ood.densities import DensityFitConfig, fit_density, log_probs, new_density
@@ -51,6 +53,11 @@ class Judge:
         here = out / "detector"
         detector = load(here) if (here / "detector.json").is_file() else fit(data, here, config, quiet)
         model = _flow(data, out / "flow", flow, detector.size, quiet)
+        asked = {"detector": config.to_dict(), "flow": json.loads(flow.identity())}
+        fitted = {"detector": detector.about["config"], "flow": read_json(out / "flow" / "density.json")["spec"]["fit"]}
+        odd = [f"{name} with {differing(fitted[name], asked[name])}" for name in asked if fitted[name] != asked[name]]
+        if odd:
+            raise ValueError(f"{out} holds a {' and a '.join(odd)}: measure as it was fitted, or give another folder")
         frames = _some(Dataset(data))
         read = detector.read(frames, blank(detector, len(frames)), np.ones(len(frames), bool)).frame
         heads = {kind: Head.fit(read, kind) for kind in ("copod", "ecod")}  # type: ignore[arg-type]
