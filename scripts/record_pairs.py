@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import tempfile
 import time
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,7 +35,7 @@ from gensim.ood.changes import Spell, changed
 from gensim.ood.pairs import BEGIN, LEVEL, SEEDS, SOURCES, Source, source
 
 SIZE = 64  # pixels
-AGENTS = Path(__file__).parents[1] / "agents"
+AGENTS = Path(__file__).resolve().parents[1] / "agents"
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,7 @@ class Record:
 
 def main(config: Record) -> None:
     """Records what is missing and says what there is."""
+    config = replace(config, out=config.out.resolve())
     chosen = [source(name) for name in config.sources] or [*SOURCES]
     work = [(one, part) for one in chosen for part in one.parts]
     work.sort(key=lambda pair: -pair[0].parts[pair[1]])  # the longest first
@@ -74,8 +78,25 @@ def _shared(task: Any, work: list[tuple[Source, str]], processes: int) -> Any:
             yield job.result()
 
 
+@contextmanager
+def _elsewhere() -> Iterator[None]:
+    """A folder of its own to work in: VizDoom leaves files where it is started, and two that do so at once both end."""
+    before = Path.cwd()
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        try:
+            yield
+        finally:
+            os.chdir(before)
+
+
 def record_part(config: Record, one: Source, part: str) -> dict[str, Any]:
     """Records a part of a source until it has its steps; returns what there is of it."""
+    with _elsewhere():
+        return _recorded(config, one, part)
+
+
+def _recorded(config: Record, one: Source, part: str) -> dict[str, Any]:
     import cv2
     import torch
 
