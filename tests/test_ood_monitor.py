@@ -92,7 +92,7 @@ def test_gymnasiums_checker(detector: Detector) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         check_env(ood.Monitor(Rink(render_mode="rgb_array"), detector, EVERY), skip_render_check=True)
-    made = gym.make("test/Rink-v0", additional_wrappers=())
+    made = gym.make("test/Rink-v0")
     assert ood.Monitor(made, detector, EVERY).reset(seed=0)[1]["ood_alarm"] in (True, False)
 
 

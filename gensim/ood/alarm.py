@@ -129,10 +129,12 @@ class Calibration:
             raise ValueError(f"false_alarm_every={every}: give a whole number of frames from {FEWEST} up")
         there = int(self.frames.sum())
         if there < NEEDED * every:
+            most = there // NEEDED
+            instead = f"ask for one in {most:,} at most, or " if most >= FEWEST else ""
             raise ValueError(
                 f"false_alarm_every={every:,}: the calibration holds {there:,} frames of {len(self.frames)} episodes, "
-                f"which support one in {there // NEEDED:,}; ask for that, or calibrate on {NEEDED * every:,} usual "
-                "frames or more with detector.recalibrated(episodes)"
+                f"too few for that; {instead}calibrate on {NEEDED * every:,} usual frames or more with "
+                "detector.recalibrated(episodes)"
             )
 
     def tensors(self) -> dict[str, Tensor]:

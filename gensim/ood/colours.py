@@ -32,7 +32,8 @@ class Colours:
 
     def read(self, x: Tensor) -> Tensor:
         """(n, 6) of frames (n, 3, h, w) in 0..1."""
-        mean, deviation = x.mean((2, 3)), x.std((2, 3), unbiased=False)  # (n, 3)
+        mean = x.mean((2, 3))  # (n, 3)
+        deviation = (x.square().mean((2, 3)) - mean.square()).clamp_min(0).sqrt()
         range_ = (x.amax(1) - x.amin(1)).mean((1, 2))
         tint = mean[:, 0] - mean[:, 2]
         plain = torch.stack([mean.mean(1), deviation.mean(1), range_, tint], -1)

@@ -8,7 +8,7 @@ from gensim.ood.detector import GROUPS, TIME_NAMES, Detector
 from gensim.ood.eye import FRAME_NAMES
 
 ROWS, COLUMNS = ("upper", "middle", "lower"), ("left", "centre", "right")
-FEW = 2.0  # times the usual part's heat that a part must have to be named
+FEW = 1.5  # times the usual part's heat that a part must have to be named
 
 
 def reason(detector: Detector, frame: np.ndarray, scores: np.ndarray, times: np.ndarray, sudden: bool) -> str:

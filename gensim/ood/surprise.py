@@ -131,9 +131,12 @@ class Surprise:
         """
         change = (now - past[:, -1]) / self.scale[0]
         true = acts[:, LATE:]
-        given = (true, torch.zeros_like(true), acts[:, 1:-1], acts[:, :-LATE], 0.6 * true)
-        told = torch.ones(len(now), 1)
-        return torch.stack([change - self.net(past, a, told * (i != 1)) for i, a in enumerate(given)])
+        given = torch.stack([true, torch.zeros_like(true), acts[:, 1:-1], acts[:, :-LATE], 0.6 * true])
+        told = torch.ones(len(LAWS), len(now), 1)
+        told[LAWS.index("untold")] = 0
+        every = past.expand(len(LAWS), *past.shape)
+        guess = self.net(every.flatten(0, 1), given.flatten(0, 1), told.flatten(0, 1))  # (laws * n, d)
+        return change - guess.unflatten(0, told.shape[:2])
 
     def averaged(self, past: Tensor, acts: Tensor, now: Tensor, motion: Tensor) -> Tensor:
         """All that is averaged over time (n, m): errors, errors times actions, surprise, uses of actions, motion."""

@@ -16,7 +16,7 @@ EDGES = (1, 2, 3, 5, 9, 17, 33, 65)  # levels at which a bin of differences begi
 BINS = len(EDGES) + 1
 RANK = 20
 CELLS = 8  # to a side
-KINDS = 6  # histograms of a frame
+KINDS = 5  # histograms of a frame
 
 
 class Texture:
@@ -77,7 +77,7 @@ def _seen(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Log-shares of differences (n, KINDS * BINS), their log-mean by cell (n, 2 * CELLS ** 2), plain figures (n, 4)."""
     fine, coarse = _levels(x), _levels(F.avg_pool2d(x, 2))
     across, down = fine.diff(dim=3), fine.diff(dim=2)
-    maps = [across, down, across.diff(dim=3), coarse.diff(dim=3), coarse.diff(dim=2), coarse.diff(n=2, dim=2)]
+    maps = [across, down, coarse.diff(dim=3), coarse.diff(dim=2), coarse.diff(n=2, dim=2)]
     maps = [part.abs().flatten(1) for part in maps]
     shares = _shares(maps)  # (n, KINDS, BINS)
     side = x.shape[-1]
@@ -99,7 +99,7 @@ def _shares(maps: list[Tensor]) -> Tensor:
     """Shares (n, KINDS, BINS) of differences (n, m) of each kind by size."""
     places = _table(tuple(part.shape[1] for part in maps))
     index = torch.cat(maps, 1).long()  # (n, all m)
-    index = places[0][index].add_(places[1])
+    index = places[0].index_select(0, index.flatten()).view_as(index).add_(places[1])
     return counted(index, KINDS * BINS).unflatten(1, (KINDS, BINS)) / places[2]
 
 
