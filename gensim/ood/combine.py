@@ -1,0 +1,181 @@
+"""Many statistics as one score: each as its rank among usual frames, then together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from statistics import NormalDist
+
+import numpy as np
+import torch
+from torch import Tensor
+
+LEVELS = 129  # quantiles that are kept of each statistic
+EDGE = 0.01  # share of either tail that a straight line stands for
+SHRINK = 0.2  # how far correlations are drawn to none
+FARTHEST = 1e4  # deviations at which a score is cut
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Statistics as normal scores by the quantiles of usual frames; beyond those, along straight lines.
+
+    Arguments:
+        table: quantiles of f statistics, each row sorted (f, LEVELS).
+        slope: normal scores a unit below the lowest and above the highest quantile (f, 2).
+    """
+
+    table: np.ndarray
+    slope: np.ndarray
+
+    @classmethod
+    def fit(cls, values: np.ndarray) -> Scale:
+        """From statistics (n, f) of usual frames; NaN is what was not known."""
+        columns = [_known(column) for column in values.T.astype(np.float64)]
+        table = np.stack([np.quantile(column, _probabilities()) for column in columns])
+        slope = np.stack([[_steepness(-column), _steepness(column)] for column in columns])
+        return cls(table, slope)
+
+    def __call__(self, values: np.ndarray) -> np.ndarray:
+        """Normal scores (n, f) float64 of statistics (n, f), 0 for what is NaN."""
+        values = np.asarray(values, np.float64)
+        scores, targets = np.empty_like(values), _targets()
+        for i, (row, slope) in enumerate(zip(self.table, self.slope)):
+            v = values[:, i]
+            middle = 0.5 * (np.interp(v, row, targets) - np.interp(-v, -row[::-1], targets))  # ties count half
+            beyond = np.maximum(v - row[-1], 0) * slope[1] - np.maximum(row[0] - v, 0) * slope[0]
+            scores[:, i] = middle + beyond
+        return np.clip(np.nan_to_num(scores, nan=0.0), -FARTHEST, FARTHEST)
+
+
+@dataclass(frozen=True)
+class Tail:
+    """Minus the natural logarithm of the share of usual frames with so high a value; an exponential law at the end.
+
+    Arguments:
+        table: values, rising.
+        level: minus the logarithm of the share above each, rising.
+        rate: nats a unit beyond the last.
+    """
+
+    table: np.ndarray
+    level: np.ndarray
+    rate: float
+
+    @classmethod
+    def fit(cls, values: np.ndarray) -> Tail:
+        """From values (n,) of usual frames."""
+        x = np.sort(np.asarray(values, np.float64))
+        share = np.geomspace(1.0, max(EDGE, 20 / len(x)), 64)
+        share = share[share >= EDGE] if (share >= EDGE).sum() > 1 else share
+        table = np.maximum.accumulate(np.quantile(x, 1 - share))
+        excess = x[x >= table[-1]] - table[-1]
+        spread = max(float(excess.mean()), 0.02 * float(x[-1] - x[0]), 1e-9 * abs(float(x[-1])), 1e-9)
+        return cls(table, -np.log(share), 1 / spread)
+
+    def __call__(self, values: np.ndarray) -> np.ndarray:
+        """Nats (n,) >= 0 of values (n,)."""
+        values = np.asarray(values, np.float64)
+        inside = np.interp(values, self.table, self.level)
+        return inside + np.maximum(values - self.table[-1], 0) * self.rate
+
+
+@dataclass(frozen=True)
+class Blend:
+    """Normal scores of some statistics as nats of unusualness: what sticks out most, and what does not go together.
+
+    Density of States Estimation for Out-of-Distribution Detection (Morningstar et al., 2020), arXiv:2006.09273, ranks
+    statistics likewise. The nats of both ways are averaged as 1 / p, so that the stronger one leads.
+
+    Arguments:
+        root: a square root of the inverse of the scores' shrunk correlations (f, f).
+        most, joint: laws of the power mean and of the distance among usual frames.
+    """
+
+    root: np.ndarray
+    most: Tail
+    joint: Tail
+
+    @classmethod
+    def fit(cls, scores: np.ndarray) -> Blend:
+        """From normal scores (n, f) of usual frames."""
+        cut = np.clip(scores, -6, 6)
+        about = cut.T @ cut / len(cut)
+        about = (1 - SHRINK) * about + SHRINK * np.diag(np.diag(about)) + 0.05 * np.eye(len(about))
+        values, vectors = np.linalg.eigh(about)
+        root = np.ascontiguousarray((vectors / np.sqrt(values)).T)
+        most, joint = _ways(scores, root)
+        return cls(root, Tail.fit(most), Tail.fit(joint))
+
+    def __call__(self, scores: np.ndarray) -> np.ndarray:
+        """Nats (n,) of normal scores (n, f)."""
+        most, joint = _ways(scores, self.root)
+        return mean_nats([self.most(most), self.joint(joint)])
+
+
+def mean_nats(nats: Sequence[np.ndarray]) -> np.ndarray:
+    """The logarithm of the mean of exp(nats): e-values' mean, in which the largest leads."""
+    stacked = np.stack(nats)
+    top = stacked.max(0)
+    total = np.exp(stacked[0] - top)
+    for row in stacked[1:]:
+        total = total + np.exp(row - top)
+    return top + np.log(total / len(stacked))
+
+
+def to_tensors(part: Scale | Tail | Blend, prefix: str) -> dict[str, Tensor]:
+    """The numbers of a part by name, float64."""
+    found: dict[str, Tensor] = {}
+    for name, value in vars(part).items():
+        key = f"{prefix}.{name}"
+        found |= to_tensors(value, key) if isinstance(value, Tail) else {key: torch.as_tensor(np.asarray(value))}
+    return found
+
+
+def scale_of(tensors: Mapping[str, Tensor], prefix: str) -> Scale:
+    """The reverse of `to_tensors` for a `Scale`."""
+    return Scale(tensors[f"{prefix}.table"].numpy(), tensors[f"{prefix}.slope"].numpy())
+
+
+def tail_of(tensors: Mapping[str, Tensor], prefix: str) -> Tail:
+    """The reverse of `to_tensors` for a `Tail`."""
+    table, level = (tensors[f"{prefix}.{name}"].numpy() for name in ("table", "level"))
+    return Tail(table, level, float(tensors[f"{prefix}.rate"]))
+
+
+def blend_of(tensors: Mapping[str, Tensor], prefix: str) -> Blend:
+    """The reverse of `to_tensors` for a `Blend`."""
+    tails = (tail_of(tensors, f"{prefix}.{name}") for name in ("most", "joint"))
+    return Blend(tensors[f"{prefix}.root"].numpy(), *tails)
+
+
+def _ways(scores: np.ndarray, root: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The root of normal scores' mean fourth power, and their length where correlations are taken out, (n,) each."""
+    square = scores * scores
+    most = np.sqrt(np.sqrt((square * square).mean(-1)))
+    turned = np.stack([(scores * row).sum(-1) for row in root], -1)  # no BLAS: a row must not feel its neighbours
+    return most, np.sqrt((turned * turned).mean(-1))
+
+
+def _known(column: np.ndarray) -> np.ndarray:
+    known = column[np.isfinite(column)]
+    return known if len(known) else np.zeros(1)
+
+
+def _probabilities() -> np.ndarray:
+    """Shares below each quantile that is kept, from EDGE to 1 - EDGE."""
+    return np.linspace(EDGE, 1 - EDGE, LEVELS)
+
+
+@lru_cache(maxsize=1)
+def _targets() -> np.ndarray:
+    return np.array([NormalDist().inv_cdf(p) for p in _probabilities()])
+
+
+def _steepness(column: np.ndarray) -> float:
+    """Normal scores a unit above the highest quantile: as steep as from the 90th to it, and no more than is known."""
+    low, high, middle = np.quantile(column, [0.9, 1 - EDGE, 0.5])
+    span = NormalDist().inv_cdf(1 - EDGE) - NormalDist().inv_cdf(0.9)
+    spread = max((high - low) / span, float(np.mean(np.maximum(column - high, 0))) / EDGE / 2)
+    return float(1 / max(spread, 0.02 * (high - middle), 1e-4 * abs(middle), 1e-6))

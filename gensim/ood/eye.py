@@ -1,0 +1,81 @@
+"""All statistics of frames at once, in tiles of one fixed shape, so that no frame feels its neighbours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gensim.ood.bottleneck import LATENT, Bottleneck, unit
+from gensim.ood.colours import Colours
+from gensim.ood.layout import Layout
+from gensim.ood.motion import Motion
+from gensim.ood.patches import Patches, cut, spread
+from gensim.ood.texture import Texture
+from gensim.world.tiles import map_tiles
+
+TILE = 2  # frames: who watches one agent has one row, and a padded row costs as much as a real one
+PLACED = 24  # coordinates of the layout that the dynamics are followed in
+FEATURES = PLACED + LATENT
+FRAME_GROUPS = (Layout, Colours, Texture, Patches, Bottleneck)
+FRAME_NAMES = tuple(name for part in FRAME_GROUPS for name in part.names)
+GROUP_OF = {name: part.group for part in FRAME_GROUPS for name in part.names}
+
+
+class Eye:
+    """What single frames show, and how each differs from the one before."""
+
+    def __init__(
+        self, size: int, layout: Layout, colours: Colours, texture: Texture, patches: Patches, bottleneck: Bottleneck
+    ) -> None:
+        self.size, self.motion = size, Motion()
+        self.layout, self.colours, self.texture = layout, colours, texture
+        self.patches, self.bottleneck = patches, bottleneck
+
+    @classmethod
+    def fit(cls, frames: np.ndarray, steps: int, seed: int, work: Path, quiet: bool = True) -> Eye:
+        """From frames uint8 (n, h, w, 3)."""
+        raw = torch.from_numpy(frames)
+        bottleneck = Bottleneck.fit(raw, steps, seed, work, quiet)
+        with torch.no_grad():
+            x = unit(raw[:: max(len(raw) // 6000, 1)])  # moments need fewer frames than a network does
+            parts = (Layout.fit(x), Colours.fit(x), Texture.fit(x), Patches.fit(x))
+        return cls(frames.shape[1], *parts, bottleneck)
+
+    def look(self, frames: np.ndarray, before: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Statistics (n, f), features (n, FEATURES), motion (n, 3), float32, of frames uint8 and those before them."""
+        rows = (torch.from_numpy(np.ascontiguousarray(part)) for part in (frames, before))
+        stats, features, motion = map_tiles(self._tile, *rows, size=TILE)
+        return stats.numpy(), features.numpy(), motion.numpy()
+
+    def heat(self, frame: np.ndarray) -> np.ndarray:
+        """How unusual each part of a frame uint8 (h, w, 3) is, float32 (h, w), about 0 where usual."""
+
+        def tile(frames: Tensor) -> Sequence[Tensor]:
+            x = cut(unit(frames))
+            return (spread(self.patches.heat(x), self.size) + spread(self.bottleneck.heat(x).clamp_min(0), self.size),)
+
+        return map_tiles(tile, torch.from_numpy(np.ascontiguousarray(frame[None])), size=TILE)[0][0].numpy()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Its numbers by name."""
+        parts = (self.layout, self.colours, self.texture, self.patches, self.bottleneck)
+        return {name: value for part in parts for name, value in part.tensors().items()}
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, Tensor], size: int) -> Eye:
+        """The reverse of `tensors`; KeyError or RuntimeError when they do not fit."""
+        plain = (Layout.of(tensors), Colours.of(tensors), Texture.of(tensors), Patches.of(tensors))
+        return cls(size, *plain, Bottleneck.of(tensors, size))
+
+    def _tile(self, frames: Tensor, before: Tensor) -> Sequence[Tensor]:
+        x = unit(frames)
+        pieces = cut(x)
+        drawn, latents = self.bottleneck.read(pieces)
+        parts = [part.read(x) for part in (self.layout, self.colours, self.texture)] + [self.patches.read(pieces)]
+        latent = (latents - self.bottleneck.gauss.mean) / self.bottleneck.gauss.scale
+        features = torch.cat([self.layout.place(x, PLACED), latent], -1)
+        return torch.cat([*parts, drawn], -1), features, self.motion.read(x, unit(before))

@@ -1,0 +1,51 @@
+"""What lies where: the frame at low resolution."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from gensim.ood.gauss import Gauss
+
+SIDE = 16
+RANK = 48
+
+
+class Layout:
+    """Distance of a small copy of the frame from usual ones, inside and outside their principal directions."""
+
+    group = "layout"
+    names = ("layout inside", "layout outside")
+
+    def __init__(self, gauss: Gauss) -> None:
+        self.gauss = gauss
+
+    @classmethod
+    def fit(cls, x: Tensor) -> Layout:
+        """From frames (n, 3, h, w) in 0..1."""
+        return cls(Gauss.fit(small(x), RANK))
+
+    def read(self, x: Tensor) -> Tensor:
+        """(n, 2) of frames (n, 3, h, w) in 0..1."""
+        return self.gauss.read(small(x))
+
+    def place(self, x: Tensor, rank: int) -> Tensor:
+        """The first coordinates (n, rank) of frames, in spreads of the first."""
+        return self.gauss.place(small(x))[:, :rank] / self.gauss.spread[0]
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Its numbers by name."""
+        return self.gauss.tensors(self.group)
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, Tensor]) -> Layout:
+        """The reverse of `tensors`."""
+        return cls(Gauss.of(tensors, cls.group))
+
+
+def small(x: Tensor) -> Tensor:
+    """Frames (n, 3, h, w) averaged to (n, 3 * 16 * 16)."""
+    return F.avg_pool2d(x, x.shape[-1] // SIDE).flatten(1) if x.shape[-1] > SIDE else torch.flatten(x, 1)

@@ -1,0 +1,91 @@
+"""A monitor around one environment: every observation judged, alarms answered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from gensim.core.frames import resize
+from gensim.ood.detector import Detector
+from gensim.ood.watch import Policy, Watch, check_on_alarm, infos, looker, teller
+
+
+class Monitor(gym.Wrapper[Any, Any, Any, Any]):
+    """Says of every observation of an environment, real or dreamed, whether it can be trusted.
+
+    ## Info
+    Always: `ood_score` (nats, higher is more unusual), `ood_p` in (0, 1] (the share of usual frames at least as
+    unusual), `ood_e` >= 0 (what a bettor of 1 against "all is as usual" has won since the episode began; its mean is at
+    most 1 while all is), `ood_alarm` (an alarm is raised with this observation), `ood_reason` (why, in words; ""
+    without an alarm) and `ood_fallback` (the action that led here was the fallback's).
+
+    ## Alarms
+    One in `false_alarm_every` frames is false on usual ones, on average, however much frames resemble their neighbours:
+    it is set on whole episodes. `reset()` and an alarm begin the evidence anew; in the 50 frames after an alarm none is
+    raised.
+
+    ## Arguments
+    env: observations that are images, or rgb_array rendering; resized to what the detector was fitted to.
+    detector: one that is calibrated for such frames: dreamed ones have their own.
+    false_alarm_every: usual frames between two false alarms, 100 or more.
+    on_alarm: "flag" says so in info; "truncate" ends the episode; a policy (a function from an observation to an
+    action) acts instead from the next step on.
+    hold: steps for which the policy acts; None until the next reset.
+    acts: turns an action of the environment into one of the detector, where they differ.
+
+    Raises ValueError where frames, actions or arguments do not fit, or where the calibration supports no such rate.
+    """
+
+    def __init__(
+        self,
+        env: gym.Env[Any, Any],
+        detector: Detector,
+        false_alarm_every: int = 10_000,
+        on_alarm: str | Policy = "flag",
+        hold: int | None = None,
+        acts: Callable[[Any], Any] | None = None,
+    ) -> None:
+        super().__init__(env)
+        check_on_alarm(on_alarm, hold)
+        self.detector, self.on_alarm, self.hold = detector, on_alarm, hold
+        self._watch = Watch(detector, false_alarm_every)
+        self._tell = teller(env.action_space, detector, acts)
+        self._look = looker(env.observation_space, detector.size) or self._rendered
+        if self._look == self._rendered and env.render_mode != "rgb_array":
+            raise ValueError(
+                f"observations {env.observation_space} are no images and render_mode is {env.render_mode!r}: make the "
+                'environment with render_mode="rgb_array"'
+            )
+        self._left, self._obs = 0, None  # steps that the fallback still has, -1 without end
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Opens an episode; the fallback gives the wheel back, and evidence begins anew."""
+        obs, info = self.env.reset(seed=seed, options=options)
+        self._left = 0
+        found = self._judged(obs, None, True)
+        return obs, {**info, **found, "ood_fallback": False}
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """One step of the environment, judged; by the fallback's action where it acts."""
+        fallback = self._left != 0
+        if fallback and callable(self.on_alarm):
+            action, self._left = self.on_alarm(self._obs), self._left - (self._left > 0)
+        obs, rew, term, trunc, info = self.env.step(action)
+        found = self._judged(obs, action, False)
+        if found["ood_alarm"] and self.on_alarm == "truncate":
+            trunc = True
+        return obs, rew, term, trunc, {**info, **found, "ood_fallback": fallback}
+
+    def _judged(self, obs: Any, action: Any, first: bool) -> dict[str, Any]:
+        told = None if first else self._tell(np.asarray(action)[None])
+        verdict, why = self._watch.step(self._look(obs)[None], told, np.array([first]))
+        self._obs = obs
+        if verdict.alarm[0] and callable(self.on_alarm):
+            self._left = -1 if self.hold is None else self.hold
+        return infos(verdict, why)[0]
+
+    def _rendered(self, obs: Any) -> np.ndarray:
+        return resize(np.ascontiguousarray(self.env.render()), self.detector.size)

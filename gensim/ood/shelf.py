@@ -1,0 +1,98 @@
+"""Detectors in folders: two files, hashed, bound to each other, nothing pickled; and those that come with gensim."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gensim.core.files import inside, line, load_tensors, read_json, save_tensors, sha256, write_json
+from gensim.core.frames import check_side
+from gensim.ood.detector import Detector
+
+FORMAT = 1
+WEIGHTS, CARD = "detector.safetensors", "detector.json"
+LARGEST = 1024  # pixels to a side
+
+
+def load(name: str | Path) -> Detector:
+    """A detector by name, such as "carracing" or "carracing-dreamed" (dreamed frames), or by its folder.
+
+    FileNotFoundError that lists what there is when there is none; ValueError when one is damaged or foreign.
+    """
+    known = shipped()
+    if str(name) in known:
+        return read(known[str(name)])
+    if not (Path(name) / CARD).is_file():
+        raise FileNotFoundError(
+            f"no detector {str(name)!r}: gensim ships {', '.join(known) or 'none'}; give one of these, "
+            "or a folder that gensim.ood.fit or `gensim ood fit` wrote"
+        )
+    return read(name)
+
+
+def shipped() -> dict[str, Path]:
+    """Folders of the detectors that come with gensim: envs/WORLD/detector as WORLD, detector-KIND as WORLD-KIND."""
+    worlds = Path(str(files("gensim.envs")))
+    found = {path.parent: path.parent.parent.name for path in sorted(worlds.glob(f"*/detector*/{CARD}"))}
+    return {world + folder.name.removeprefix("detector"): folder for folder, world in found.items()}
+
+
+def save(detector: Detector, folder: str | Path) -> None:
+    """Writes a detector's tensors and, last, what they are and their hash."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    meta = {"format": str(FORMAT), "about": _digest(detector.about)}
+    save_tensors(folder / WEIGHTS, detector.tensors(), meta)
+    detector.hash = sha256(folder / WEIGHTS)
+    write_json(folder / CARD, {"format": FORMAT, "about": detector.about, "files": {WEIGHTS: detector.hash}})
+
+
+def read(folder: str | Path) -> Detector:
+    """A detector's folder, every byte checked; ValueError or FileNotFoundError naming the file and its fault."""
+    folder = Path(folder)
+    if not (folder / CARD).is_file():
+        raise FileNotFoundError(f"no detector in {folder}: {CARD} is missing; give a folder that gensim.ood.fit wrote")
+    card = read_json(inside(folder, CARD))
+    about = _about(card, folder)
+    path = inside(folder, WEIGHTS)
+    if sha256(path) != card["files"].get(WEIGHTS):
+        raise ValueError(f"{path} is not the file that {CARD} has the hash of: copy both again, or fit anew")
+    tensors, meta = load_tensors(path)
+    if meta.get("about") != _digest(about):
+        raise ValueError(f"{folder}/{CARD} is not what {WEIGHTS} was written with: copy both again, or fit anew")
+    _finite(tensors, path)
+    try:
+        detector = Detector.of(tensors, about)
+    except (KeyError, RuntimeError, ValueError, IndexError, TypeError) as fault:
+        raise ValueError(f"{path} does not hold a detector ({line(fault)}): fit it anew") from fault
+    detector.hash = card["files"][WEIGHTS]
+    return detector
+
+
+def _about(card: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    if card.get("format") != FORMAT:
+        raise ValueError(f"{folder}/{CARD} has format {card.get('format')!r}; gensim reads {FORMAT}: fit it anew")
+    about, named = card.get("about"), card.get("files")
+    if not isinstance(about, dict) or not isinstance(named, dict) or type(about.get("size")) is not int:
+        raise ValueError(f"{folder}/{CARD} does not describe a detector: copy it again, or fit anew")
+    check_side(about["size"])
+    if about["size"] > LARGEST:
+        raise ValueError(f"{folder}/{CARD}: size={about['size']}: at most {LARGEST}")
+    return about
+
+
+def _finite(tensors: Mapping[str, Tensor], path: Path) -> None:
+    odd = [name for name, value in tensors.items() if not torch.isfinite(value).all()]
+    if odd:
+        raise ValueError(f"{path}: {odd[0]} holds NaN or infinity: fit it anew")
+
+
+def _digest(about: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
