@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +21,7 @@ from gensim.agents.filter import load
 from gensim.agents.lessons import DreamLog, Lessons, make_rows
 from gensim.agents.ppo_config import PPOConfig
 from gensim.agents.reference import refer, world_folder
+from gensim.core.checkpoint import moments, over, refill, under
 from gensim.core.files import load_tensors, save_tensors
 from gensim.core.progress import bar
 from gensim.core.seeds import fold
@@ -132,9 +133,9 @@ class Run:
             "episodes": [{"r": e["r"], "l": e["l"], "t": e["t"]} for e in self.model.ep_info_buffer or ()],
         }
         tensors = {
-            **_over("policy.", weights_of(self.model.policy)),
-            **_over("adam.", _moments(self.model.policy.optimizer)),
-            **_over("dream.", {name: torch.from_numpy(value) for name, value in self._arrays().items()}),
+            **over("policy.", weights_of(self.model.policy)),
+            **over("adam.", moments(self.model.policy.optimizer)),
+            **over("dream.", {name: torch.from_numpy(value) for name, value in self._arrays().items()}),
         }
         save_tensors(self.out / CHECKPOINT, tensors, {"run": json.dumps(meta)})
 
@@ -148,9 +149,9 @@ class Run:
         tensors, texts = load_tensors(path)
         meta = json.loads(texts.get("run", "{}"))
         self._check(path, meta)
-        fill(self.model.policy, _under("policy.", tensors), str(path))
-        _refill(self.model.policy.optimizer, _under("adam.", tensors))
-        self._take({name: tensor.numpy() for name, tensor in _under("dream.", tensors).items()})
+        fill(self.model.policy, under("policy.", tensors), str(path))
+        refill(self.model.policy.optimizer, under("adam.", tensors))
+        self._take({name: tensor.numpy() for name, tensor in under("dream.", tensors).items()})
         self.iteration, self.seconds = meta["iteration"], meta["seconds"]
         self.model.num_timesteps, self.model._n_updates = meta["timesteps"], meta["updates"]
         self.model.ep_info_buffer.extend(meta["episodes"])  # type: ignore[union-attr]
@@ -164,7 +165,7 @@ class Run:
     def _arrays(self) -> dict[str, np.ndarray]:
         """Where every dream is."""
         rollout = self.rows.dream.now
-        arrays = _over("state.", rollout.state.to_dict())
+        arrays = over("state.", rollout.state.to_dict())
         arrays |= {name: getattr(rollout, name) for name in _ROLLOUT}
         spread = self.lessons.spread
         arrays["spread"] = np.array([spread.mean, spread.var, spread.count])
@@ -176,7 +177,7 @@ class Run:
 
     def _take(self, arrays: dict[str, np.ndarray]) -> None:
         """The reverse of `_arrays`."""
-        state = State.from_dict(_under("state.", arrays))
+        state = State.from_dict(under("state.", arrays))
         rollout = Rollout(world=self.world.hash, state=state, **{name: arrays[name] for name in _ROLLOUT})
         self.rows.dream.restore(rollout)
         spread = self.lessons.spread
@@ -262,24 +263,3 @@ def _mean_return(model: PPO) -> float | None:
     """The mean return of the last dreams, undiscounted and unscaled."""
     returns = [episode["r"] for episode in model.ep_info_buffer or ()]
     return round(float(np.mean(returns)), 2) if returns else None
-
-
-def _moments(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    states = optimizer.state_dict()["state"]
-    return {f"{i}.{name}": value for i, state in states.items() for name, value in state.items()}
-
-
-def _refill(optimizer: torch.optim.Optimizer, moments: dict[str, torch.Tensor]) -> None:
-    state = optimizer.state_dict()
-    for name, value in moments.items():
-        index, key = name.split(".")
-        state["state"].setdefault(int(index), {})[key] = value
-    optimizer.load_state_dict(state)
-
-
-def _over(prefix: str, tensors: Mapping[str, Any]) -> dict[str, Any]:
-    return {prefix + name: tensor for name, tensor in tensors.items()}
-
-
-def _under(prefix: str, tensors: Mapping[str, Any]) -> dict[str, Any]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

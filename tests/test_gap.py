@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -780,18 +781,23 @@ def test_trust_on_new_data(made: Callable[[str], Made], tmp_path: Path) -> None:
 def test_data_that_the_fit_saw_nothing_of(made: Callable[[str], Made], tmp_path: Path) -> None:
     world, data, _ = made("box")
     assert world.folder is not None
-    config = GapConfig(world.folder, data.folder, **QUICK | {"holdout": 1.0})
+    folder = Path(shutil.copytree(world.folder, tmp_path / "world", ignore=shutil.ignore_patterns("gap.json")))
+    config = GapConfig(folder, data.folder, **QUICK | {"holdout": 1.0})
     measuring = Measuring(config)
     assert len(measuring.apart) == 8 and {*measuring.told.rivals} == {"dream", "repeated"}
     told = measuring.trust()
     assert told["on"] == "new episodes" and told["known"] == 0 and "no test" in words._trust({"trust": told})
     assert measuring.judgements()["on"] == "new episodes" and measuring.about()["meter"] is None
+    assert measuring.about()["policies"] is None
     text = render({**measuring.about(), "figures": {"quality": measuring.quality()}, **BARE})
-    assert "similar actions" not in text
+    assert "similar actions" not in text and "held-out" not in text and "recorded. Elsewhere" in text
     assert "simulator frames. The meter" in text  # and nothing of what another data set has cost
-    write_json(world.folder / "gap.json", {"world": {"hash": world.hash}, "meter": {"real_frames": 7, "others": {}}})
-    assert Measuring(config).about()["meter"]["real_frames"] == 7
-    (world.folder / "gap.json").unlink()
+    write_json(
+        folder / "gap.json",
+        {"world": {"hash": world.hash}, "meter": {"real_frames": 7, "others": {}}, "policies": ["mixed"]},
+    )
+    told = Measuring(config).about()
+    assert told["meter"]["real_frames"] == 7 and told["policies"] == ["mixed"]
     with pytest.raises(ValueError, match="share that the fit held out"):
         replace(config, holdout=0.0)
 

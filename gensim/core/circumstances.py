@@ -11,7 +11,8 @@ from typing import Any
 
 PACKAGES = (
     *("gensim-worlds", "gymnasium", "numpy", "torch", "stable-baselines3", "safetensors", "opencv-python", "pygame"),
-    *("Box2D", "vizdoom", "minari", "h5py"),
+    *("Box2D", "vizdoom", "minari", "h5py", "zuko", "pyod", "imagecodecs"),
+    *("highway-env", "minigrid", "ale-py", "mujoco"),
 )
 _given: list[str] = []  # the command line of this process, where one was told
 

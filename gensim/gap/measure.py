@@ -273,20 +273,19 @@ class Measuring:
         about["megabytes"] = round((self.config.world / "world.safetensors").stat().st_size / 1e6, 1)
         return {
             "world": about,
-            "meter": self._meter(),
-            "policies": _policies(self.data),
+            **self._made_from(),
             "seeds": {"all": self.config.seed},
             **circumstances(),
         }
 
-    def _meter(self) -> dict[str, Any] | None:
-        return _meter_of(self.config.world, self.world.hash) if self.unseen else self.data.meter()
-
-
-def _meter_of(folder: Path, digest: str) -> dict[str, Any] | None:
-    """What was said before of the frames that these weights took; None where nothing was."""
-    told = read_json(folder / "gap.json") if (folder / "gap.json").is_file() else {"world": {}}
-    return told["meter"] if told["world"].get("hash") == digest else None
+    def _made_from(self) -> dict[str, Any]:
+        """What the fit's data cost, and who recorded them; of other data what was said before of these weights."""
+        if not self.unseen:
+            return {"meter": self.data.meter(), "policies": _policies(self.data)}
+        path = self.config.world / "gap.json"
+        told = read_json(path) if path.is_file() else {"world": {}}
+        known = told["world"].get("hash") == self.world.hash
+        return {key: told[key] if known else None for key in ("meter", "policies")}
 
 
 def _longest(world: World, data: Dataset) -> int:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gensim.core.checkpoint import moments, over, refill, under
 from gensim.core.devices import has_bfloat16
 from gensim.core.files import load_tensors, save_tensors
 from gensim.core.progress import bar
@@ -102,10 +103,8 @@ class DensityFit:
 
     def save(self) -> None:
         """Writes the checkpoint, all or nothing."""
-        tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
-        tensors |= {f"average.{k}": v for k, v in self.average.items()}
-        moments = self.optimiser.state_dict()["state"]
-        tensors |= {f"adam.{i}.{k}": v for i, state in moments.items() for k, v in state.items()}
+        tensors = over("model.", self.model.state_dict()) | over("average.", self.average)
+        tensors |= over("adam.", moments(self.optimiser))
         save_tensors(self.path, tensors, {"step": str(self.step), "identity": self._identity()})
 
     def load(self) -> bool:
@@ -116,13 +115,9 @@ class DensityFit:
         differ = differing(json.loads(meta.get("identity", "{}")), json.loads(self._identity()))
         if differ:
             raise ValueError(f"{self.path} belongs to a fit with {differ}: give the same to go on, or another folder")
-        self.model.load_state_dict(_under(tensors, "model."))
-        self.average = {k: v.to(self.device) for k, v in _under(tensors, "average.").items()}
-        state = self.optimiser.state_dict()
-        for name, value in _under(tensors, "adam.").items():
-            index, key = name.split(".")
-            state["state"].setdefault(int(index), {})[key] = value
-        self.optimiser.load_state_dict(state)
+        self.model.load_state_dict(under("model.", tensors))
+        self.average = {k: v.to(self.device) for k, v in under("average.", tensors).items()}
+        refill(self.optimiser, under("adam.", tensors))
         self.step = int(meta["step"])
         return True
 
@@ -186,7 +181,3 @@ def log_probs(model: Density, frames: np.ndarray | Sequence[np.ndarray]) -> np.n
         return np.zeros(0)
     (nats,) = map_tiles(lambda tile: [model.log_prob(tile)], rows, size=TILE)
     return nats.double().numpy()
-
-
-def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from gensim.core.checkpoint import moments, over, refill, under
 from gensim.core.files import load_tensors, save_tensors
 from gensim.core.progress import bar
 
@@ -54,20 +55,12 @@ def seeded(make: Callable[[], nn.Module], seed: int) -> nn.Module:
 
 
 def _keep(net: nn.Module, optimizer: torch.optim.Adam, step: int, path: Path) -> None:
-    tensors = {f"net.{name}": value.detach() for name, value in net.state_dict().items()}
-    for i, moments in optimizer.state_dict()["state"].items():
-        tensors |= {f"adam.{i}.{name}": torch.as_tensor(value) for name, value in moments.items()}
-    save_tensors(path, tensors, {"step": str(step)})
+    tensors = over("net.", net.state_dict()) | over("adam.", moments(optimizer))
+    save_tensors(path, {name: value.detach() for name, value in tensors.items()}, {"step": str(step)})
 
 
 def _resume(net: nn.Module, optimizer: torch.optim.Adam, path: Path) -> int:
     tensors, meta = load_tensors(path)
-    net.load_state_dict({name[4:]: value for name, value in tensors.items() if name.startswith("net.")})
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, value in tensors.items():
-        if name.startswith("adam."):
-            _, i, moment = name.split(".")
-            state.setdefault(int(i), {})[moment] = value
-    whole = optimizer.state_dict()
-    optimizer.load_state_dict({"state": state, "param_groups": whole["param_groups"]})
+    net.load_state_dict(under("net.", tensors))
+    refill(optimizer, under("adam.", tensors))
     return int(meta["step"])

@@ -199,9 +199,10 @@ def _chosen(calibrated: Mapping[str, float] | None) -> str:
 def _quality(gap: Gap) -> str:
     quality = gap["figures"]["quality"]
     nearest = "; and the recorded moment of the training data that looks most like it and went on under similar actions"
+    whose = "new" if gap["world"].get("unseen") else "held-out"
     nearest = nearest if "nearest" in quality["psnr"] else ""
     text = (
-        f"## Frame against frame\n\n{quality['contexts']} segments of {quality['episodes']} held-out episodes. The "
+        f"## Frame against frame\n\n{quality['contexts']} segments of {quality['episodes']} {whose} episodes. The "
         f"world sees {quality['context_frames']} frames, then dreams alone under the recorded actions at temperature "
         f"1, {quality['samples']} times; figures are means over dreams, in brackets 95 % bootstrap intervals over "
         f"episodes. Beside it: the last frame seen, repeated{nearest}. PSNR and SSIM forgive blur. The distance of "
@@ -258,9 +259,9 @@ def _returns(gap: Gap) -> str:
 def _limits(gap: Gap) -> str:
     world, quality = gap["world"], gap["figures"]["quality"]
     last = quality["horizons"][-1]
+    by = f", by the policies that recorded it: {', '.join(gap['policies'])}" if gap["policies"] else ""
     lines = [
-        f"It knows what was recorded, by the policies that recorded it: {', '.join(gap['policies'])}. Elsewhere it "
-        f"invents; `trust` in `info` says how unusual a step is.",
+        f"It knows what was recorded{by}. Elsewhere it invents; `trust` in `info` says how unusual a step is.",
         f"Frame by frame it was measured up to {last} steps ({last / world['fps']:.1f} s). Beyond, only the agent's "
         f"return and the eye judge.",
         *gap["limits"],

@@ -15,6 +15,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
+from gensim.core.checkpoint import moments, over, refill, under
 from gensim.core.devices import has_bfloat16
 from gensim.core.files import load_tensors, save_tensors
 from gensim.core.progress import bar
@@ -70,9 +71,8 @@ class Fit:
         """Writes the checkpoint, all or nothing."""
         path = self.config.out / CHECKPOINT
         path.parent.mkdir(parents=True, exist_ok=True)
-        tensors = {f"net.{k}": v for k, v in self.net.module.state_dict().items()}
-        tensors |= {f"average.{k}": v for k, v in self.average.items()}
-        tensors |= {f"adam.{i}.{k}": v for i, s in self._moments().items() for k, v in s.items()}
+        tensors = over("net.", self.net.module.state_dict()) | over("average.", self.average)
+        tensors |= over("adam.", moments(self.optimiser))
         tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
         meta = {"step": str(self.step), "seconds": str(self.seconds), "config": self.config.identity()}
         save_tensors(path, tensors, meta)
@@ -86,13 +86,9 @@ class Fit:
         differ = differing(json.loads(meta.get("config", "{}")), json.loads(self.config.identity()))
         if differ:
             raise ValueError(f"{path} belongs to a fit with {differ}: give the same to go on, or another --out")
-        self.net.module.load_state_dict(_under(tensors, "net."))
-        self.average = {k: v.to(self.fabric.device) for k, v in _under(tensors, "average.").items()}
-        state = self.optimiser.state_dict()
-        for name, value in _under(tensors, "adam.").items():
-            index, key = name.split(".")
-            state["state"].setdefault(int(index), {})[key] = value
-        self.optimiser.load_state_dict(state)
+        self.net.module.load_state_dict(under("net.", tensors))
+        self.average = {k: v.to(self.fabric.device) for k, v in under("average.", tensors).items()}
+        refill(self.optimiser, under("adam.", tensors))
         self.step, self.seconds = int(meta["step"]), float(meta["seconds"])
         return True
 
@@ -230,7 +226,3 @@ def _report(log: SummaryWriter, progress: Any, step: int, parts: dict[str, float
 def _tensors(batch: Any) -> dict[str, Tensor]:
     names = ("frames", "act", "rew", "term", "first", "valid", "tally")
     return {name: torch.from_numpy(getattr(batch, name)) for name in names}
-
-
-def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
