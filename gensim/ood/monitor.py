@@ -10,6 +10,7 @@ import numpy as np
 
 from gensim.core.frames import resize
 from gensim.ood.detector import Detector
+from gensim.ood.fallback import Fallback
 from gensim.ood.watch import Policy, Watch, check_on_alarm, infos, looker, teller
 
 
@@ -51,6 +52,7 @@ class Monitor(gym.Wrapper[Any, Any, Any, Any]):
         super().__init__(env)
         check_on_alarm(on_alarm, hold)
         self.detector, self.on_alarm, self.hold = detector, on_alarm, hold
+        self._fallback, self._obs = Fallback(on_alarm, hold), None
         self._watch = Watch(detector, false_alarm_every)
         self._tell = teller(env.action_space, detector, acts)
         self._look = looker(env.observation_space, detector.size) or self._rendered
@@ -59,32 +61,30 @@ class Monitor(gym.Wrapper[Any, Any, Any, Any]):
                 f"observations {env.observation_space} are no images and render_mode is {env.render_mode!r}: make the "
                 'environment with render_mode="rgb_array"'
             )
-        self._left, self._obs = 0, None  # steps that the fallback still has, -1 without end
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Opens an episode; the fallback gives the wheel back, and evidence begins anew."""
         obs, info = self.env.reset(seed=seed, options=options)
-        self._left = 0
+        self._fallback.release()
         found = self._judged(obs, None, True)
         return obs, {**info, **found, "ood_fallback": False}
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """One step of the environment, judged; by the fallback's action where it acts."""
-        fallback = self._left != 0
-        if fallback and callable(self.on_alarm):
-            action, self._left = self.on_alarm(self._obs), self._left - (self._left > 0)
+        (fallback,) = self._fallback.turn()
+        if fallback and self._fallback.policy is not None:
+            action = self._fallback.policy(self._obs)
         obs, rew, term, trunc, info = self.env.step(action)
         found = self._judged(obs, action, False)
         if found["ood_alarm"] and self.on_alarm == "truncate":
             trunc = True
-        return obs, rew, term, trunc, {**info, **found, "ood_fallback": fallback}
+        return obs, rew, term, trunc, {**info, **found, "ood_fallback": bool(fallback)}
 
     def _judged(self, obs: Any, action: Any, first: bool) -> dict[str, Any]:
         told = None if first else self._tell(np.asarray(action)[None])
         verdict, why = self._watch.step(self._look(obs)[None], told, np.array([first]))
         self._obs = obs
-        if verdict.alarm[0] and callable(self.on_alarm):
-            self._left = -1 if self.hold is None else self.hold
+        self._fallback.answer(verdict.alarm)
         return infos(verdict, why)[0]
 
     def _rendered(self, obs: Any) -> np.ndarray:

@@ -9,7 +9,8 @@ import numpy as np
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 
 from gensim.ood.detector import Detector
-from gensim.ood.vector import _each, _mixed
+from gensim.ood.fallback import Fallback
+from gensim.ood.vector import each
 from gensim.ood.watch import Policy, Watch, check_on_alarm, infos, looker, teller
 
 
@@ -46,52 +47,45 @@ class VecMonitor(VecEnvWrapper):
             raise ValueError(f"observations {venv.observation_space} are no images: watch before frames are stacked")
         self._look, self._tell = look, teller(venv.action_space, detector, acts)
         self._watch = Watch(detector, false_alarm_every, venv.num_envs)
-        self._left = np.zeros(venv.num_envs, np.int64)
+        self._fallback, self._drives = Fallback(on_alarm, hold, venv.num_envs), np.zeros(venv.num_envs, bool)
         self._obs: Any = None
 
     def reset(self) -> Any:
         """Opens an episode in every row; verdicts on the first observations are in `reset_infos`."""
         obs = self.venv.reset()
         self.reset_infos = [dict(info) for info in self.venv.reset_infos]
-        self._left[:] = 0
-        self._begin(_each(obs, self.num_envs), np.arange(self.num_envs))
+        self._fallback.release()
+        self._begin(each(obs, self.num_envs), np.arange(self.num_envs))
         self._obs = obs
         return obs
 
     def step_async(self, actions: np.ndarray) -> None:
         """Takes the actions; those of the fallback where it acts."""
-        self._fallback = self._left != 0
-        if self._fallback.any() and callable(self.on_alarm):
-            actions = _mixed(np.asarray(actions), np.asarray(self.on_alarm(self._obs)), self._fallback)
-            self._left = self._left - (self._left > 0)
-        self._actions = actions
-        self.venv.step_async(actions)
+        self._drives = self._fallback.turn()
+        self._actions = self._fallback.mixed(actions, self._obs, self._drives)
+        self.venv.step_async(self._actions)
 
     def step_wait(self) -> tuple[Any, np.ndarray, np.ndarray, list[dict[str, Any]]]:
         """One step of every row, judged."""
         obs, rew, done, old = self.venv.step_wait()
-        seen = _each(obs, self.num_envs)
+        seen = each(obs, self.num_envs)
         last = [old[i]["terminal_observation"] if done[i] else row for i, row in enumerate(seen)]
         told = infos(*self._watch.step(self._frames(last), self._tell(self._actions)))
-        new = [{**info, **row, "ood_fallback": bool(f)} for info, row, f in zip(old, told, self._fallback)]
-        for i, row in enumerate(told):
-            self._take_over(i, row)
+        new = [{**info, **row, "ood_fallback": bool(f)} for info, row, f in zip(old, told, self._drives)]
+        self._fallback.answer([row["ood_alarm"] for row in told])
         if done.any():
             index = np.flatnonzero(done)
-            self._left[index] = 0
+            self._fallback.release(index)
             self.reset_infos = [dict(info) for info in self.venv.reset_infos]
             self._begin([seen[i] for i in index], index)
         self._obs = obs
         return obs, rew, done, new
 
     def _begin(self, obs: list[Any], rows: np.ndarray) -> None:
-        for i, row in zip(rows, infos(*self._watch.begin(self._frames(obs), rows))):
+        told = infos(*self._watch.begin(self._frames(obs), rows))
+        self._fallback.answer([row["ood_alarm"] for row in told], rows)
+        for i, row in zip(rows, told):
             self.reset_infos[i] |= {**row, "ood_fallback": False}
-            self._take_over(int(i), row)
-
-    def _take_over(self, i: int, row: dict[str, Any]) -> None:
-        if row["ood_alarm"] and callable(self.on_alarm):
-            self._left[i] = -1 if self.hold is None else self.hold
 
     def _frames(self, obs: list[Any]) -> np.ndarray:
         return np.stack([self._look(row) for row in obs])

@@ -10,6 +10,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 
 from gensim.core.frames import resize
 from gensim.ood.detector import Detector
+from gensim.ood.fallback import Fallback
 from gensim.ood.watch import Policy, Watch, as_arrays, check_on_alarm, infos, looker, teller
 
 Rows = list[dict[str, Any]]
@@ -22,8 +23,8 @@ class VectorMonitor(VectorWrapper):
         env: observations that are images, or rgb_array rendering.
         detector, false_alarm_every, hold, acts: `Monitor`'s.
         on_alarm: "flag"; "truncate", where the environment resets no rows by itself (AutoresetMode.DISABLED); or a
-        policy,
-            a function from all rows' observations to all rows' actions, of which those of rows with an alarm are taken.
+            policy, a function from all rows' observations to all rows' actions, of which those of rows with an alarm
+            are taken.
     """
 
     def __init__(
@@ -52,14 +53,15 @@ class VectorMonitor(VectorWrapper):
                 f"observations {env.single_observation_space} are no images: make the environments with "
                 'render_mode="rgb_array" and without autoreset in the same step'
             )
-        self._left, self._done = np.zeros(env.num_envs, np.int64), np.zeros(env.num_envs, bool)
+        self._fallback, self._done = Fallback(on_alarm, hold, env.num_envs), np.zeros(env.num_envs, bool)
         self._obs: Any = None
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Opens an episode in every row, or in those of `options["reset_mask"]`."""
         mask = np.asarray((options or {}).get("reset_mask", np.ones(self.num_envs, bool)))
         obs, info = self.env.reset(seed=seed, options=options)
-        self._obs, self._left[mask], self._done[mask] = obs, 0, False
+        self._obs, self._done[mask] = obs, False
+        self._fallback.release(mask)
         rows = np.flatnonzero(mask)
         told = self._began(obs, rows)
         blank = {key: "" if key == "ood_reason" else type(value)() for key, value in told[0].items()}
@@ -70,17 +72,17 @@ class VectorMonitor(VectorWrapper):
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """One step of every row, judged; by the fallback's actions where it acts."""
-        fallback = self._left != 0
-        if fallback.any() and callable(self.on_alarm):
-            actions = _mixed(np.asarray(actions), np.asarray(self.on_alarm(self._obs)), fallback)
-            self._left = self._left - (self._left > 0)
+        fallback = self._fallback.turn()
+        actions = self._fallback.mixed(actions, self._obs, fallback)
         obs, rew, term, trunc, info = self.env.step(actions)
         done = np.asarray(term) | np.asarray(trunc)
         last = self._last(obs, info, done)
         first = self._done if self.mode == AutoresetMode.NEXT_STEP else np.zeros(self.num_envs, bool)
-        self._left[first] = 0
+        self._fallback.release(first)
         rows = infos(*self._watch.step(self._frames(last), self._tell(actions), first))
-        self._answered(rows, fallback & ~first)
+        self._fallback.answer([row["ood_alarm"] for row in rows])
+        for i, row in enumerate(rows):
+            row["ood_fallback"] = bool(fallback[i] and not first[i])
         self._obs, self._done = obs, done
         if self.mode == AutoresetMode.SAME_STEP and done.any():
             return obs, rew, term, trunc, self._reopened(obs, info, rows, done)
@@ -92,14 +94,14 @@ class VectorMonitor(VectorWrapper):
         """What each row saw last of the episode that was stepped."""
         if self.mode != AutoresetMode.SAME_STEP or not done.any():
             return obs
-        return [info["final_obs"][i] if done[i] else row for i, row in enumerate(_each(obs, self.num_envs))]
+        return [info["final_obs"][i] if done[i] else row for i, row in enumerate(each(obs, self.num_envs))]
 
     def _reopened(self, obs: Any, info: dict[str, Any], rows: Rows, done: np.ndarray) -> dict[str, Any]:
         """Info after rows began anew in the step they ended in; their last verdicts go into `final_info`."""
         final = {**info.get("final_info", {}), **_masked(rows, done)}
         index = np.flatnonzero(done)
-        self._left[index] = 0
-        fresh = self._began([_each(obs, self.num_envs)[i] for i in index], index, whole=False)
+        self._fallback.release(index)
+        fresh = self._began([each(obs, self.num_envs)[i] for i in index], index, whole=False)
         for i, row in zip(index, fresh):
             rows[i] = row
         return {**info, **_masked(rows, np.ones(self.num_envs, bool)), "final_info": final, "_final_info": done.copy()}
@@ -107,40 +109,22 @@ class VectorMonitor(VectorWrapper):
     def _began(self, obs: Any, rows: np.ndarray, whole: bool = True) -> Rows:
         frames = self._frames(obs)
         told = infos(*self._watch.begin(frames[rows] if whole else frames, rows))
-        found = [{**row, "ood_fallback": False} for row in told]
-        for i, row in zip(rows, found):
-            self._take_over(int(i), row)
-        return found
-
-    def _answered(self, rows: Rows, fallback: np.ndarray) -> None:
-        for i, row in enumerate(rows):
-            row["ood_fallback"] = bool(fallback[i])
-            self._take_over(i, row)
-
-    def _take_over(self, i: int, row: dict[str, Any]) -> None:
-        if row["ood_alarm"] and callable(self.on_alarm):
-            self._left[i] = -1 if self.hold is None else self.hold
+        self._fallback.answer([row["ood_alarm"] for row in told], rows)
+        return [{**row, "ood_fallback": False} for row in told]
 
     def _frames(self, obs: Any) -> np.ndarray:
         if self._look is not None:
-            rows = obs if isinstance(obs, list) else _each(obs, self.num_envs)
+            rows = obs if isinstance(obs, list) else each(obs, self.num_envs)
             return np.stack([self._look(row) for row in rows])
         return np.stack([resize(np.ascontiguousarray(frame), self.detector.size) for frame in self.env.render() or ()])
 
 
-def _each(obs: Any, n: int) -> list[Any]:
+def each(obs: Any, n: int) -> list[Any]:
     """A batch of observations as a list of them."""
     if isinstance(obs, dict):
-        parts = {key: _each(value, n) for key, value in obs.items()}
+        parts = {key: each(value, n) for key, value in obs.items()}
         return [{key: part[i] for key, part in parts.items()} for i in range(n)]
     return [obs[i] for i in range(n)]
-
-
-def _mixed(mine: np.ndarray, its: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Actions (n, ...) of which `rows` (n,) bool are the fallback's."""
-    if its.shape != mine.shape:
-        raise ValueError(f"the fallback gave actions {its.shape}: give one for each row, {mine.shape}")
-    return np.where(rows.reshape(-1, *[1] * (mine.ndim - 1)), its, mine).astype(mine.dtype)
 
 
 def _masked(rows: Rows, mask: np.ndarray) -> dict[str, Any]:
