@@ -38,6 +38,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "pessimism 1": {"pessimism": 1.0},
     "dropout mask, cut at trust 0.05": {"dropout": True, "trust_floor": 0.05},
     "dropout mask, pessimism 0.3": {"dropout": True, "pessimism": 0.3},
+    "temperature 1.5": {"temperature": 1.5},
+    "temperature 1.3, dropout mask": {"temperature": 1.3, "dropout": True},
 }
 
 
@@ -52,9 +54,9 @@ def main() -> None:
     options.hash, options.real_frames = world.hash, world.spec["real_frames"]
     options.horizon = known.max_steps if known else 1000
     rows = []
-    for name, settings in VARIANTS.items():
+    for name in VARIANTS if options.variants is None else (next(iter(VARIANTS)), *options.variants):
         for seed in range(options.seeds):
-            rows.append(_measure(options, name, settings, seed))
+            rows.append(_measure(options, name, VARIANTS[name], seed))
             _write(options, rows)
 
 
@@ -152,6 +154,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--episodes", type=int, default=20, help="real tracks an agent")
     parser.add_argument("--first", type=int, default=990_000, help="reset seed of the first track")
     parser.add_argument("--seeds", type=int, default=1, help="lessons a variant")
+    parser.add_argument("--variants", nargs="+", choices=[*VARIANTS][1:], help="besides no defence; all unless given")
     return parser.parse_args()
 
 

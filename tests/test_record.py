@@ -366,3 +366,9 @@ def test_carracing_is_recorded_as_its_world_says() -> None:
     assert np.abs(frame.astype(float).mean((0, 1)) - seen.mean((0, 1))).max() < 2
     env.close()
     stock.close()
+
+
+def test_a_folder_that_holds_enough_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = Record(COUNTING, frames=20, out=tmp_path, size=48, processes=1)
+    first, again = (run(options) and capsys.readouterr().out for _ in range(2))
+    assert "as before" not in first and "simulator frames, as before: --frames counts all" in again

@@ -13,6 +13,7 @@ import tyro
 from gensim.commands.values import values
 from gensim.core.files import sha256
 from gensim.core.frames import check_side
+from gensim.episodes import Dataset
 from gensim.episodes.record import Maker, RecordConfig, record
 
 
@@ -66,9 +67,12 @@ def run(options: Record) -> dict[str, Any]:
         processes=options.processes,
         max_episode_steps=options.max_episode_steps,
     )
+    before = Dataset(options.out).meter() if (options.out / "data.json").is_file() else None
     meter = record(config, Maker(env, driver, _about(options.agent)), options.json)
     result = {"out": str(options.out), **meter}
-    print(json.dumps(result) if options.json else f"{options.out}: {meter['real_frames']:,} simulator frames")
+    told = f"{options.out}: {meter['real_frames']:,} simulator frames"
+    told += ", as before: --frames counts all that the folder holds" if meter == before else ""
+    print(json.dumps(result) if options.json else told)
     return result
 
 
