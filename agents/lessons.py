@@ -35,17 +35,15 @@ def make_rows(world: Path, config: PPOConfig) -> DreamVecEnv:
 
 
 class Lessons(VecEnvWrapper):
-    """Rewards as PPO wants them: less what distrust costs, in units of the spread of discounted returns.
+    """Rewards as PPO wants them: in units of the spread of discounted returns.
 
-    References: Implementation Matters in Deep Policy Gradients (Engstrom et al., 2020), arXiv:2005.12729;
-    MOPO: Model-based Offline Policy Optimization (Yu et al., 2020), arXiv:2005.13239.
+    Reference: Implementation Matters in Deep Policy Gradients (Engstrom et al., 2020), arXiv:2005.12729.
     """
 
     def __init__(self, venv: VecEnv, config: PPOConfig) -> None:
         super().__init__(venv)
         self.config, self.spread = config, RunningMeanStd(shape=())
         self.returns = np.zeros(self.num_envs)
-        self.usual = float(np.sum(1 / np.arange(1, config.repeat + 1)))  # mean -log of the least of uniform trusts
 
     def reset(self) -> Any:
         """Opens every row."""
@@ -55,16 +53,10 @@ class Lessons(VecEnvWrapper):
     def step_wait(self) -> VecEnvStepReturn:
         """One decision of every row; rewards float32 (n,)."""
         obs, rew, done, infos = self.venv.step_wait()
-        if self.config.pessimism:
-            trust = np.array([info["trust"] for info in infos])
-            rew = rew - self.config.pessimism * (-np.log(trust) - self.usual)
         if self.config.reward_scale is None:
             self.returns = self.returns * self.config.gamma + rew
             self.spread.update(self.returns)
             self.returns[done] = 0
-        if self.config.lost_is_worthless:
-            for i in np.flatnonzero(done):
-                infos[i]["TimeLimit.truncated"] &= infos[i]["truncation_reason"] != Reason.TRUST
         return obs, self._scaled(rew).astype(np.float32), done, infos
 
     def _scaled(self, rew: np.ndarray) -> np.ndarray:

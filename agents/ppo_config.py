@@ -67,11 +67,6 @@ class PPOConfig:
     """Whether each dream holds a dropout mask of its own, so that no one error can be relied on."""
     trust_floor: float = 0.05
     """A dream is cut when the running average of its trust falls below; 0 never does."""
-    lost_is_worthless: bool = False
-    """Whether nothing counts after a cut for lost trust; otherwise the value of what was to come does."""
-    pessimism: float = 0.0
-    """Reward taken off a decision for each nat of -log(trust) above its mean on real data, and given for each below;
-    0 does neither."""
     save_every: float = 60.0
     """Seconds between checkpoints."""
     seed: int = 0

@@ -26,20 +26,17 @@ from gensim.envs.spec import spec_of
 from gensim.episodes.record import SEED_LIMIT
 from gensim.world import World
 
-BARE: dict[str, Any] = {"temperature": 1.0, "dropout": False, "trust_floor": 0.0, "pessimism": 0.0}
+BARE: dict[str, Any] = {"temperature": 1.0, "dropout": False, "trust_floor": 0.0}
 VARIANTS: dict[str, dict[str, Any]] = {
     "no defence": {},
     "temperature 1.15": {"temperature": 1.15},
     "temperature 1.3": {"temperature": 1.3},
+    "temperature 1.5": {"temperature": 1.5},
     "one dropout mask an episode": {"dropout": True},
     "cut at trust 0.05": {"trust_floor": 0.05},
-    "cut at trust 0.15, worthless after": {"trust_floor": 0.15, "lost_is_worthless": True},
-    "pessimism 0.3": {"pessimism": 0.3},
-    "pessimism 1": {"pessimism": 1.0},
     "dropout mask, cut at trust 0.05": {"dropout": True, "trust_floor": 0.05},
-    "dropout mask, pessimism 0.3": {"dropout": True, "pessimism": 0.3},
-    "temperature 1.5": {"temperature": 1.5},
     "temperature 1.3, dropout mask": {"temperature": 1.3, "dropout": True},
+    "temperature 1.3, dropout mask, cut at trust 0.05": {"temperature": 1.3, "dropout": True, "trust_floor": 0.05},
 }
 
 
