@@ -64,8 +64,8 @@ class Run:
     """
 
     def __init__(self, world: Path, out: Path, config: PPOConfig) -> None:
-        self.config, self.out, self.iteration, self.seconds = config, out, 0, 0.0
-        self.rows = make_rows(world, config)
+        self.config, self.out, self.iteration, self.seconds = config.settled(world), out, 0, 0.0
+        self.rows = make_rows(world, self.config)
         self.world = self.rows.dream.world
         self.lessons = Lessons(self.rows, config)
         stacks = config.observation == "frames" and config.stack > 1

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from gensim.core.files import sha256
 
 STEPS = 1_500_000
+WILD = 1.3  # temperature of lessons: what was learned in wilder dreams holds best (scripts/ablation)
 _FREE = ("steps", "minutes", "threads", "save_every", "init")  # may change when a run goes on
 
 
@@ -61,8 +62,9 @@ class PPOConfig:
     """World steps after which a dream is cut; the value of what was to come still counts."""
     start_mix: float = 0.5
     """Share of dreams that start in the middle of a recorded episode, not at its beginning."""
-    temperature: float = 1.0
-    """Of the latents' law; above 1 dreams wilder than the data."""
+    temperature: float | None = None
+    """Of the latents' law; above 1 dreams wilder than the data. None takes 1.3, or 1 in a world whose law its fit made
+    as hot as the recordings bear out."""
     dropout: bool = True
     """Whether each dream holds a dropout mask of its own, so that no one error can be relied on."""
     trust_floor: float = 0.05
@@ -83,6 +85,14 @@ class PPOConfig:
             )
         if (self.steps is not None and self.steps < 1) or (self.minutes is not None and self.minutes <= 0):
             raise ValueError(f"steps={self.steps}, minutes={self.minutes}: give positive numbers")
+
+    def settled(self, world: Path) -> PPOConfig:
+        """The same with the temperature that suits a world's folder, where none was given."""
+        if self.temperature is not None:
+            return self
+        from gensim.world import World
+
+        return replace(self, temperature=1.0 if World.load(world).spec.get("calibrated") else WILD)
 
     def share(self, steps: int, seconds: float) -> float:
         """How much of the budget is spent, in 0..1."""

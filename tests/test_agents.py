@@ -26,6 +26,7 @@ from gensim.agents import score as score_module
 from gensim.agents.agent import weights_of
 from gensim.agents.lessons import Lessons, make_rows
 from gensim.agents.ppo import CHECKPOINT, Run
+from gensim.agents.ppo_config import WILD
 from gensim.agents.reference import refer
 from gensim.agents.score import play, student_t95
 from gensim.core.files import read_json, save_tensors, sha256, write_json
@@ -44,6 +45,7 @@ QUICK = PPOConfig(
     net=(16, 16),
     horizon=20,
     trust_floor=0.1,
+    temperature=1.0,
     save_every=0.0,
     threads=1,
 )
@@ -406,6 +408,18 @@ def test_warm_starts(tiny_world: Worlds, tmp_path: Path) -> None:
         assert torch.equal(tensor, weights_of(old.policy)[name])
     with pytest.raises(ValueError, match="does not fit"):
         Run(world, tmp_path / "wide", replace(QUICK, init=tmp_path / "old", net=(8, 8)))
+
+
+def test_lessons_are_wilder_than_a_world_that_nobody_tempered(tiny_world: Worlds, tmp_path: Path) -> None:
+    plain, tempered = tiny_world("box"), World.load(tiny_world("box"))
+    tempered.spec = tempered.spec | {"calibrated": {"prior_temperature": 1.6}}
+    tempered.save(tmp_path / "tempered")
+    unset = replace(QUICK, temperature=None)
+    assert unset.settled(plain).temperature == WILD and unset.settled(tmp_path / "tempered").temperature == 1
+    assert replace(QUICK, temperature=1.1).settled(plain).temperature == 1.1
+    agent = learn(plain, tmp_path / "agent", unset)
+    assert agent.config.learning["temperature"] == WILD
+    assert make_rows(plain, unset).dream.config.temperature == WILD
 
 
 def test_rewards_are_scaled_for_learning_only(tiny_world: Worlds) -> None:
