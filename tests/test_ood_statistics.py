@@ -46,8 +46,8 @@ def test_what_never_varies_is_unusual_once_it_does() -> None:
 def test_tails_are_shares(seed: int, n: int) -> None:
     x = rng(seed).normal(size=n)
     tail = Tail.fit(x)
-    at = np.quantile(x, [0.1, 0.5, 0.9])
-    assert np.allclose(tail(at), -np.log([0.9, 0.5, 0.1]), atol=0.4)
+    low, middle, high = tail(np.quantile(x, [0.1, 0.5, 0.9])) + np.log([0.9, 0.5, 0.1])
+    assert max(abs(low), abs(middle)) < 0.05 and abs(high) < (0.05 if n > 200 else 0.6)  # up to 200: of 20 values
     grid = tail(np.linspace(-9, 30, 500))
     assert (np.diff(grid) >= 0).all() and grid[0] == 0 and grid[-1] > grid[-200] and np.isfinite(grid).all()
 
