@@ -295,13 +295,17 @@ def _headers() -> list[Mutant]:
 
         return change
 
+    def shared(rng: Rng, header: dict[str, Any]) -> None:
+        one, other = rng.choice(sorted(set(header) - {"__metadata__"}), 2, replace=False)
+        header[str(one)]["data_offsets"] = header[str(other)]["data_offsets"]
+
     lies = {
         "shape 2^40 x 2^40": entry("shape", [1 << 40, 1 << 40]),
         "shape negative": entry("shape", [-1]),
         "shape of texts": entry("shape", ["a"]),
         "offsets beyond the end": entry("data_offsets", [0, 1 << 50]),
         "offsets backwards": entry("data_offsets", [8, 0]),
-        "offsets shared": entry("data_offsets", [0, 8]),
+        "offsets shared": shared,
         "unknown dtype": entry("dtype", "EVIL"),
         "metadata of numbers": lambda rng, header: header.update(__metadata__={"format": 1}),
     }
