@@ -15,7 +15,7 @@ from conftest import Case
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-SCRIPT = Path(__file__).parents[1] / "scripts" / "fuzz"
+SCRIPT = Path(__file__).parents[1] / "scripts" / "fuzz.py"
 
 
 @pytest.fixture(scope="module")

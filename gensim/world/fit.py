@@ -107,9 +107,6 @@ class Fit:
             frames = torch.from_numpy(sampler.some(COUNTED))
             self.weights = Weights.of(self.net.module.config.size, self.config.emphasis, frames)
 
-    def _moments(self) -> dict[int, dict[str, Tensor]]:
-        return self.optimiser.state_dict()["state"]
-
     @torch.no_grad()
     def _follow(self) -> None:
         decay = min(self.config.average, self.step / (self.step + 10))
