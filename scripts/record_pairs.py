@@ -154,6 +154,7 @@ def _rendered(one: Source) -> RealEnv:
     env = gym.make(one.env_id, disable_env_checker=True, render_mode="rgb_array", **kwargs)
     if one.family == "mujoco":
         _lighten(env.unwrapped)
+        _settle(env.unwrapped)
     fps = env.metadata.get("render_fps", 30) / one.skip
     action = ActionSpec.of(env.action_space)
     spec = {"env_id": one.env_id, "env_kwargs": kwargs, "size": SIZE, "skip": one.skip, "fps": fps}
@@ -164,6 +165,12 @@ def _lighten(env: Any) -> None:
     """Leaves out shadows and smoothed edges: without a graphics card they take nearly all the time."""
     env.model.vis.quality.shadowsize = 0
     env.model.vis.quality.offsamples = 0
+
+
+def _settle(env: Any) -> None:
+    """Points the camera at the model's middle; else it looks where the first pose ever drawn happened to be."""
+    renderer = env.mujoco_renderer
+    renderer.default_cam_config = {"lookat": np.array(env.model.stat.center), **(renderer.default_cam_config or {})}
 
 
 def _picture(env: gym.Env) -> np.ndarray:

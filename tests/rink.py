@@ -99,5 +99,5 @@ def fitted() -> Path:
     """The folder of a detector of the rink's frames, fitted once a process in some seconds."""
     folder = Path(tempfile.mkdtemp(prefix="rink-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    fit(films(range(28), 64), folder, DetectorConfig(steps=150, ahead=300, calibration=0.4))
+    fit(films(range(48), 64), folder, DetectorConfig(steps=150, ahead=300, shape=0.3, calibration=0.3))
     return folder

@@ -121,20 +121,28 @@ def test_p_values_of_new_episodes(detector: Detector, usual: dict[str, np.ndarra
     assert (p > 0).all() and (p <= 1).all() and 0.3 < p.mean() < 0.7
 
 
-def test_heat_and_words_point_at_the_place(detector: Detector) -> None:
-    frames, acts = film(100, 64)
-    odd = frames.copy()
-    odd[30:] = np.stack([occluded(frame) for frame in frames[30:]])
-    heat = detector.heat(odd[30])
-    assert heat.shape == (SIZE, SIZE) and heat.dtype == np.float32
-    y, x = np.unravel_index(heat.argmax(), heat.shape)
-    assert 18 <= y <= 30 and 18 <= x <= 30
-    watch, said = ood.Watch(detector, EVERY), []
-    for t in range(31):
-        said.append(watch.step(odd[t : t + 1], acts[t - 1 : t] if t else None))
-    verdict, why = said[30]
-    assert verdict.alarm[0] and verdict.sudden[0] and "deviations" in why[0] and "most in the lower right" in why[0]
-    assert all(text == "" for v, (text,) in said[:30] if not v.alarm[0])
+def test_heat_points_at_the_place(detector: Detector) -> None:
+    """In most of many frames; a puck where few were seen is hotter still."""
+    tops = []
+    for seed in range(100, 130):
+        heat = detector.heat(occluded(film(seed, 64)[0][30]))
+        assert heat.shape == (SIZE, SIZE) and heat.dtype == np.float32
+        tops.append(np.unravel_index(heat.argmax(), heat.shape))
+    assert np.mean([18 <= y <= 30 and 18 <= x <= 30 for y, x in tops]) > 0.7
+
+
+def test_words_point_at_the_place(detector: Detector) -> None:
+    places = []
+    for seed in range(100, 112):
+        frames, acts = film(seed, 31)
+        odd = np.concatenate([frames[:30], [occluded(frames[30])]])
+        watch = ood.Watch(detector, EVERY)
+        said = [watch.step(odd[t : t + 1], acts[t - 1 : t] if t else None) for t in range(31)]
+        verdict, (why,) = said[30]
+        assert verdict.alarm[0] and verdict.sudden[0] and "deviations" in why
+        assert all(text == "" for v, (text,) in said[:30] if not v.alarm[0])
+        places.append("most in the lower right" in why)
+    assert np.mean(places) > 0.6
 
 
 # ------------------------------------------------------------------ the same everywhere
@@ -307,7 +315,7 @@ def test_no_actions_are_needed(tmp_path: Path) -> None:
 
 
 def test_alarms_need_a_calibration_that_supports_them(detector: Detector) -> None:
-    with pytest.raises(ValueError, match=r"holds [\d,]+ frames of 11 episodes.*recalibrated"):
+    with pytest.raises(ValueError, match=r"holds [\d,]+ frames of 14 episodes.*recalibrated"):
         detector.alarm(10_000)
     empty = Detector(detector.eye, detector.surprise, detector.scales, detector.blends, None, detector.about)
     with pytest.raises(ValueError, match="empty calibration"):

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gensim.ood.bottleneck import unit
-from gensim.ood.combine import Blend, Scale, Tail, blend_of, mean_nats, scale_of, tail_of, to_tensors
+from gensim.ood.combine import Blend, Scale, Tail, blend_of, crossed, mean_nats, scale_of, tail_of, to_tensors
 from gensim.ood.gauss import Gauss
 from gensim.ood.heads import Head
 from gensim.ood.likelihood import Corrected, Likelihood, Ratio, Typicality
@@ -146,3 +146,29 @@ def test_scores_from_densities() -> None:
     assert np.allclose(again.score(frames), np.abs(nats - nats.mean()), atol=1e-3)
     with pytest.raises(ValueError, match="uint8"):
         Likelihood(Dark()).score(frames / 255)
+
+
+def test_a_side_that_says_nothing_counts_for_nothing() -> None:
+    x = rng().normal(size=(2000, 3))
+    both, sided = Scale.fit(x), Scale.fit(x, (0, 1, -1))
+    new = 3 * rng(1).normal(size=(500, 3))
+    plain, said = both(new), sided(new)
+    assert (said[:, 0] == plain[:, 0]).all()
+    assert (said[:, 1] == np.maximum(plain[:, 1], 0)).all() and (said[:, 2] == np.minimum(plain[:, 2], 0)).all()
+
+
+def test_crossed_nats_are_shares_on_new_episodes() -> None:
+    """Frames of an episode are alike: judged by themselves they would find every new episode unusual."""
+    shares = np.array([_over_three_nats(seed) for seed in range(12)]).mean(0)
+    assert 0.02 < shares[0] < 0.08 and shares[1] > 2 * shares[0]
+
+
+def _over_three_nats(seed: int) -> tuple[float, float]:
+    """Shares of new episodes' frames beyond exp(-3), which is 0.05, under crossed laws and under those made at once."""
+    r = rng(seed)
+    draw = lambda n: [0.2 * r.normal(size=(60, 24)) + r.normal(size=24) for _ in range(n)]  # noqa: E731
+    episodes, new = draw(16), np.concatenate(draw(100))
+    scale, blend = crossed(episodes, [0] * 24)
+    naive = Blend.fit(scale(np.concatenate(episodes)))
+    crossed_share, naive_share = (float((b(scale(new)) > 3).mean()) for b in (blend, naive))
+    return crossed_share, naive_share

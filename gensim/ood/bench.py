@@ -1,7 +1,8 @@
 """The benchmark: every pair of `gensim.ood.pairs` under every score, one after another, from where it was stopped.
 
 By frame: each frame by itself. By window: an episode whose first frames are usual goes on unusually, and what counts is
-the score at the end of 50 such frames, at every 25th frame. Delay: how many unusual frames are seen before the alarm.
+the mean score of 50 such frames in a row, at every 25th frame. Delay: how many unusual frames are seen before the
+alarm.
 A shift is laid over the held-out usual episodes. Another simulator's frames follow a usual episode's beginning, as if
 the camera had been switched, and the usual episode's actions go on.
 """
@@ -27,7 +28,6 @@ from gensim.ood.pairs import BEGIN, LEVEL, WINDOW, Pair, usual
 from gensim.ood.shifts import shifted
 
 STRIDE = 25  # frames between the ends of two windows
-AVERAGED = (RAW, "flow typicality")  # scores of a frame that know no time: a window's is their mean
 Streams = list[tuple[np.ndarray, np.ndarray, int]]
 """Frames, actions and the first unusual frame of each episode."""
 Scores = Mapping[str, np.ndarray]
@@ -68,7 +68,7 @@ class Ground:
         held: usual episodes that nothing was fitted on.
         at: which of their frames are scored one by one.
         loose: their scores by name, an array an episode.
-        streams: scores at the ends of their windows, likewise; episodes too short for one have none.
+        streams: mean scores of their windows, likewise; episodes too short for one have none.
         speed: milliseconds a frame and parameters of the detector.
     """
 
@@ -206,15 +206,13 @@ def _scored(judge: Judge, streams: Streams, raw: bool) -> list[Scores]:
 
 
 def _windows(streams: Streams, scored: Sequence[Scores]) -> dict[str, list[np.ndarray]]:
-    """Scores by name at the ends of windows of unusual frames, an array an episode that has any."""
+    """Mean scores by name of windows of unusual frames, an array an episode that has any."""
     found: dict[str, list[np.ndarray]] = {}
     for (frames, _, begin), scores in zip(streams, scored):
         ends = np.arange(begin + WINDOW - 1, len(frames), STRIDE)
         for name, score in scores.items() if len(ends) else ():
-            at = score[ends]
-            if name in AVERAGED:
-                at = np.array([score[end - WINDOW + 1 : end + 1].mean() for end in ends])
-            found.setdefault(name, []).append(at)
+            means = np.array([score[end - WINDOW + 1 : end + 1].mean() for end in ends])
+            found.setdefault(name, []).append(means)
     return {name: parts for name, parts in found.items() if all(np.isfinite(part).all() for part in parts)}
 
 

@@ -32,7 +32,7 @@ class BenchConfig:
     """Of shifts and of the bootstrap."""
     detector: DetectorConfig = field(default_factory=DetectorConfig)
     """How the detectors are fitted."""
-    flow_steps: int = 4000
+    flow_steps: int = 2000
     """Training steps of the flows whose raw likelihood is the one to beat."""
     flow_batch: int = 16
     """Frames in such a step."""

@@ -13,7 +13,10 @@ from torch import Tensor
 
 LEVELS = 129  # quantiles that are kept of each statistic
 EDGE = 0.01  # share of either tail that a straight line stands for
+STEEPEST = 0.2  # of the way from the median to the highest quantile, at the least, is one deviation beyond it
 SHRINK = 0.2  # how far correlations are drawn to none
+CHUNK = 256  # rows at once
+FOLDS = 5  # parts of the episodes that are judged by the others
 FARTHEST = 1e4  # deviations at which a score is cut
 
 
@@ -24,29 +27,42 @@ class Scale:
     Arguments:
         table: quantiles of f statistics, each row sorted (f, LEVELS).
         slope: normal scores a unit below the lowest and above the highest quantile (f, 2).
+        side: where each statistic is unusual: 1 high alone, -1 low alone, 0 both, int64 (f,).
     """
 
     table: np.ndarray
     slope: np.ndarray
+    side: np.ndarray
 
     @classmethod
-    def fit(cls, values: np.ndarray) -> Scale:
-        """From statistics (n, f) of usual frames; NaN is what was not known."""
+    def fit(cls, values: np.ndarray, side: Sequence[int] | None = None) -> Scale:
+        """From statistics (n, f) of usual frames; NaN is what was not known. All have both sides by default."""
         columns = [_known(column) for column in values.T.astype(np.float64)]
         table = np.stack([np.quantile(column, _probabilities()) for column in columns])
         slope = np.stack([[_steepness(-column), _steepness(column)] for column in columns])
-        return cls(table, slope)
+        return cls(table, slope, np.array([0] * len(table) if side is None else side))
 
     def __call__(self, values: np.ndarray) -> np.ndarray:
-        """Normal scores (n, f) float64 of statistics (n, f), 0 for what is NaN."""
+        """Normal scores (n, f) float64 of statistics (n, f), 0 for what is NaN or on a side that says nothing."""
         values = np.asarray(values, np.float64)
-        scores, targets = np.empty_like(values), _targets()
-        for i, (row, slope) in enumerate(zip(self.table, self.slope)):
-            v = values[:, i]
-            middle = 0.5 * (np.interp(v, row, targets) - np.interp(-v, -row[::-1], targets))  # ties count half
-            beyond = np.maximum(v - row[-1], 0) * slope[1] - np.maximum(row[0] - v, 0) * slope[0]
-            scores[:, i] = middle + beyond
-        return np.clip(np.nan_to_num(scores, nan=0.0), -FARTHEST, FARTHEST)
+        inside = np.clip(values, self.table[:, 0], self.table[:, -1])
+        scores = np.concatenate([self._between(part) for part in np.split(inside, range(CHUNK, len(inside), CHUNK))])
+        over, under = values - self.table[:, -1], self.table[:, 0] - values
+        scores = scores + np.maximum(over, 0) * self.slope[:, 1] - np.maximum(under, 0) * self.slope[:, 0]
+        scores = np.clip(np.nan_to_num(scores, nan=0.0), -FARTHEST, FARTHEST)
+        return np.where(self.side * scores < 0, 0.0, scores)
+
+    def _between(self, values: np.ndarray) -> np.ndarray:
+        """Normal scores (n, f) of values (n, f) within the quantiles; where several are equal, the middle one's."""
+        targets, column = _targets(), np.arange(len(self.table))
+        found = np.zeros_like(values)
+        for below in (self.table <= values[..., None], self.table < values[..., None]):  # (n, f, LEVELS)
+            count = below.sum(-1)  # (n, f)
+            at = np.clip(count - 1, 0, LEVELS - 2)
+            low, high = self.table[column, at], self.table[column, at + 1]
+            share = np.where(high > low, (values - low) / np.maximum(high - low, 1e-300), count == LEVELS)
+            found += targets[at] + np.clip(share, 0, 1) * (targets[at + 1] - targets[at])
+        return 0.5 * found
 
 
 @dataclass(frozen=True)
@@ -98,20 +114,35 @@ class Blend:
     joint: Tail
 
     @classmethod
-    def fit(cls, scores: np.ndarray) -> Blend:
-        """From normal scores (n, f) of usual frames."""
-        cut = np.clip(scores, -6, 6)
-        about = cut.T @ cut / len(cut)
-        about = (1 - SHRINK) * about + SHRINK * np.diag(np.diag(about)) + 0.05 * np.eye(len(about))
-        values, vectors = np.linalg.eigh(about)
-        root = np.ascontiguousarray((vectors / np.sqrt(values)).T)
-        most, joint = _ways(scores, root)
+    def fit(cls, scores: np.ndarray, others: Sequence[tuple[np.ndarray, np.ndarray]] = ()) -> Blend:
+        """From normal scores (n, f) of usual frames.
+
+        others: both ways' values, of frames that the correlations of these values were not made from; without them
+        those of `scores` are taken, which many correlations and few frames make too small.
+        """
+        root = _root(scores)
+        most, joint = (np.concatenate(part) for part in zip(*(others or [_ways(scores, root)])))
         return cls(root, Tail.fit(most), Tail.fit(joint))
 
     def __call__(self, scores: np.ndarray) -> np.ndarray:
         """Nats (n,) of normal scores (n, f)."""
         most, joint = _ways(scores, self.root)
         return mean_nats([self.most(most), self.joint(joint)])
+
+
+def crossed(episodes: Sequence[np.ndarray], side: Sequence[int]) -> tuple[Scale, Blend]:
+    """Scale and blend of statistics (t, f) of usual episodes; each episode is judged by the others for its tails.
+
+    Frames of an episode are much alike: what is fitted to few episodes finds those usual, and no new one.
+    """
+    others = []
+    for fold in (range(i, len(episodes), FOLDS) for i in range(min(FOLDS, len(episodes)))):
+        rest = np.concatenate([one for i, one in enumerate(episodes) if i not in fold])
+        if len(_whole(rest)):
+            scale, new = Scale.fit(rest, side), np.concatenate([episodes[i] for i in fold])
+            others.append(_ways(scale(_whole(new)), _root(scale(_whole(rest)))))
+    scale = Scale.fit(np.concatenate(episodes), side)
+    return scale, Blend.fit(scale(_whole(np.concatenate(episodes))), others)
 
 
 def mean_nats(nats: Sequence[np.ndarray]) -> np.ndarray:
@@ -135,7 +166,7 @@ def to_tensors(part: Scale | Tail | Blend, prefix: str) -> dict[str, Tensor]:
 
 def scale_of(tensors: Mapping[str, Tensor], prefix: str) -> Scale:
     """The reverse of `to_tensors` for a `Scale`."""
-    return Scale(tensors[f"{prefix}.table"].numpy(), tensors[f"{prefix}.slope"].numpy())
+    return Scale(*(tensors[f"{prefix}.{name}"].numpy() for name in ("table", "slope", "side")))
 
 
 def tail_of(tensors: Mapping[str, Tensor], prefix: str) -> Tail:
@@ -148,6 +179,20 @@ def blend_of(tensors: Mapping[str, Tensor], prefix: str) -> Blend:
     """The reverse of `to_tensors` for a `Blend`."""
     tails = (tail_of(tensors, f"{prefix}.{name}") for name in ("most", "joint"))
     return Blend(tensors[f"{prefix}.root"].numpy(), *tails)
+
+
+def _root(scores: np.ndarray) -> np.ndarray:
+    """A square root (f, f) of the inverse of shrunk correlations of normal scores (n, f)."""
+    cut = np.clip(scores, -6, 6)
+    about = cut.T @ cut / len(cut)
+    about = (1 - SHRINK) * about + SHRINK * np.diag(np.diag(about)) + 0.05 * np.eye(len(about))
+    values, vectors = np.linalg.eigh(about)
+    return np.ascontiguousarray((vectors / np.sqrt(values)).T)
+
+
+def _whole(values: np.ndarray) -> np.ndarray:
+    """The rows of values (n, f) in which all is known."""
+    return values[~np.isnan(values).any(1)]
 
 
 def _ways(scores: np.ndarray, root: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -178,4 +223,4 @@ def _steepness(column: np.ndarray) -> float:
     low, high, middle = np.quantile(column, [0.9, 1 - EDGE, 0.5])
     span = NormalDist().inv_cdf(1 - EDGE) - NormalDist().inv_cdf(0.9)
     spread = max((high - low) / span, float(np.mean(np.maximum(column - high, 0))) / EDGE / 2)
-    return float(1 / max(spread, 0.02 * (high - middle), 1e-4 * abs(middle), 1e-6))
+    return float(1 / max(spread, STEEPEST * (high - middle), 1e-4 * abs(middle), 1e-6))

@@ -24,8 +24,8 @@ from gensim.world.tiles import map_tiles
 
 TILE = 4  # moments of a tile of the dynamics
 TIME_NAMES = (*Motion.names, *Surprise.names)
+TIME_SIDES = (*[0] * len(Motion.names), *Surprise.sides)
 GROUPS = GROUP_OF | {name: part.group for part in (Motion, Surprise) for name in part.names}
-MOVED = (0, 2)  # columns of motion that are averaged over time, too
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class Detector:
 
         acts (n - 1, k) or (n - 1,): acts[t] leads from frame t to frame t + 1, as in an `Episode`. first (n,) bool
         marks frames that begin an episode (frame 0 always does); the action that leads there is not looked at. Slow
-        scores hold a running mean of about 50 frames: what a window of 50 frames says is the score at its last frame.
+        scores hold a running mean of about 50 frames.
         """
         read = self.read(frames, acts, first)
         frame, time = self.scales[0](read.frame), self.scales[1](read.time)
@@ -156,7 +156,9 @@ class Detector:
         out = np.full((len(features), len(TIME_NAMES)), np.nan, np.float32)
         out[1:, : motion.shape[1]] = motion[1:]
         if len(features) > ACTS:
-            film = tuple(torch.from_numpy(np.ascontiguousarray(x)) for x in (features, acts, motion[:, MOVED]))
+            film = tuple(
+                torch.from_numpy(np.ascontiguousarray(x)) for x in (features, acts, motion[:, Motion.followed])
+            )
             values = self.averages(*windows([film]))  # type: ignore[list-item]
             out[ACTS:, motion.shape[1] :] = self.slow(values, self.surprise.slowed(values))
         return out
@@ -270,7 +272,7 @@ class Stream:
         out[old, : motion.shape[1]] = motion[old]
         ready = self._age >= ACTS
         if ready.any():
-            rows = (x[ready] for x in (self._past, self._acts, features, motion[:, MOVED]))
+            rows = (x[ready] for x in (self._past, self._acts, features, motion[:, Motion.followed]))
             values = self.detector.averages(*(torch.from_numpy(np.ascontiguousarray(x)) for x in rows))
             mean = follow(self._mean[ready], (values - self.detector.surprise.centre).numpy())
             self._mean[ready] = mean

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from gensim.ood.bottleneck import LATENT, Bottleneck, unit
+from gensim.ood.bottleneck import Bottleneck, unit
 from gensim.ood.colours import Colours
 from gensim.ood.layout import Layout
 from gensim.ood.motion import Motion
 from gensim.ood.patches import Patches, cut, spread
+from gensim.ood.steered import Steered
 from gensim.ood.texture import Texture
 from gensim.world.tiles import map_tiles
 
 TILE = 2  # frames: who watches one agent has one row, and a padded row costs as much as a real one
+CHUNK = 256  # frames at once where nothing is judged
 PLACED = 24  # coordinates of the layout that the dynamics are followed in
-FEATURES = PLACED + LATENT
 FRAME_GROUPS = (Layout, Colours, Texture, Patches, Bottleneck)
 FRAME_NAMES = tuple(name for part in FRAME_GROUPS for name in part.names)
 GROUP_OF = {name: part.group for part in FRAME_GROUPS for name in part.names}
@@ -34,6 +35,7 @@ class Eye:
         self.size, self.motion = size, Motion()
         self.layout, self.colours, self.texture = layout, colours, texture
         self.patches, self.bottleneck = patches, bottleneck
+        self.steered = Steered(torch.zeros(len(layout.gauss.mean), 0))  # until `steer`
 
     @classmethod
     def fit(cls, frames: np.ndarray, steps: int, seed: int, work: Path, quiet: bool = True) -> Eye:
@@ -45,8 +47,14 @@ class Eye:
             parts = (Layout.fit(x), Colours.fit(x), Texture.fit(x), Patches.fit(x))
         return cls(frames.shape[1], *parts, bottleneck)
 
+    def steer(self, films: Iterable[tuple[np.ndarray, np.ndarray]]) -> None:
+        """Finds what actions move, from episodes: frames uint8 (t + 1, h, w, 3) and actions float32 (t, k)."""
+        with torch.no_grad():
+            seen = [(self._standard(torch.from_numpy(frames)), torch.from_numpy(acts)) for frames, acts in films]
+        self.steered = Steered.fit(seen)
+
     def look(self, frames: np.ndarray, before: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Statistics (n, f), features (n, FEATURES), motion (n, 3), float32, of frames uint8 and those before them."""
+        """Statistics (n, f), features (n, d), motion (n, 3), float32, of frames uint8 and those before them."""
         rows = (torch.from_numpy(np.ascontiguousarray(part)) for part in (frames, before))
         stats, features, motion = map_tiles(self._tile, *rows, size=TILE)
         return stats.numpy(), features.numpy(), motion.numpy()
@@ -62,14 +70,20 @@ class Eye:
 
     def tensors(self) -> dict[str, Tensor]:
         """Its numbers by name."""
-        parts = (self.layout, self.colours, self.texture, self.patches, self.bottleneck)
+        parts = (self.layout, self.colours, self.texture, self.patches, self.bottleneck, self.steered)
         return {name: value for part in parts for name, value in part.tensors().items()}
 
     @classmethod
     def of(cls, tensors: Mapping[str, Tensor], size: int) -> Eye:
         """The reverse of `tensors`; KeyError or RuntimeError when they do not fit."""
         plain = (Layout.of(tensors), Colours.of(tensors), Texture.of(tensors), Patches.of(tensors))
-        return cls(size, *plain, Bottleneck.of(tensors, size))
+        made = cls(size, *plain, Bottleneck.of(tensors, size))
+        made.steered = Steered.of(tensors)
+        return made
+
+    def _standard(self, frames: Tensor) -> Tensor:
+        """Small copies (n, d) of frames uint8, as `Layout.standard` gives them."""
+        return torch.cat([self.layout.standard(unit(part)) for part in frames.split(CHUNK)])
 
     def _tile(self, frames: Tensor, before: Tensor) -> Sequence[Tensor]:
         x = unit(frames)
@@ -77,5 +91,6 @@ class Eye:
         drawn, latents = self.bottleneck.read(pieces)
         parts = [part.read(x) for part in (self.layout, self.colours, self.texture)] + [self.patches.read(pieces)]
         latent = (latents - self.bottleneck.gauss.mean) / self.bottleneck.gauss.scale
-        features = torch.cat([self.layout.place(x, PLACED), latent], -1)
-        return torch.cat([*parts, drawn], -1), features, self.motion.read(x, unit(before))
+        motion = self.motion.read(x, unit(before))
+        moved = [self.layout.place(x, PLACED), self.steered.place(self.layout.standard(x)), motion[:, Motion.followed]]
+        return torch.cat([*parts, drawn], -1), torch.cat([*moved, latent], -1), motion

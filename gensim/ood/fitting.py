@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -17,10 +17,11 @@ from gensim.core.progress import bar
 from gensim.core.settings import differing
 from gensim.episodes import Dataset
 from gensim.ood.alarm import LEAST, Calibration, check_count
-from gensim.ood.combine import Blend, Scale
+from gensim.ood.combine import crossed
 from gensim.ood.config import DetectorConfig
-from gensim.ood.detector import MOVED, Detector, Reading
-from gensim.ood.eye import Eye
+from gensim.ood.detector import TIME_SIDES, Detector, Reading
+from gensim.ood.eye import FRAME_NAMES, Eye
+from gensim.ood.motion import Motion
 from gensim.ood.surprise import Film, Surprise
 from gensim.ood.tapes import Cut, Shelf, Tape, check_acts, check_frames
 from gensim.world.tiles import one_thread
@@ -51,9 +52,11 @@ def fit(
     about |= {"config": config.to_dict(), "episodes": [len(part) for part in parts]}
     work = _opened(out / WORK, about)
     eye = Eye.fit(_sampled(shelf, parts[0], config, size), config.steps, config.seed, work, quiet)
-    films = _films(eye, shelf, parts[0], about, quiet)
     with one_thread():
-        surprise = Surprise.fit(films, config.ahead, config.seed, work, quiet)
+        eye.steer(_told(shelf, parts[0], size))
+    films = _films(eye, bar(_told(shelf, parts[0], size), "follow", json=quiet, unit="episode"))
+    with one_thread():
+        surprise = Surprise.fit(films, eye.steered.basis.shape[1], config.ahead, config.seed, work, quiet)
     unscaled: Any = (None, None)
     blank = Detector(eye, surprise, unscaled, unscaled, None, about)
     made = scaled(blank, [blank.read(*shelf[i]) for i in bar(list(parts[1]), "scale", json=quiet, unit="episode")])
@@ -80,14 +83,11 @@ def split(episodes: int, config: DetectorConfig) -> tuple[np.ndarray, np.ndarray
 
 def scaled(detector: Detector, readings: Sequence[Reading]) -> Detector:
     """The same detector with its scores scaled on readings of usual episodes."""
-    frame = np.concatenate([read.frame for read in readings])
-    time = np.concatenate([read.time for read in readings])
-    scales = Scale.fit(frame), Scale.fit(time)
-    old = ~np.isnan(time).any(1)
-    if old.sum() < 10:
+    frame, time = [read.frame for read in readings], [read.time for read in readings]
+    if sum((~np.isnan(one).any(1)).sum() > 0 for one in time) < 2:
         raise ValueError("the episodes to scale scores on are too short to know dynamics by: record longer ones")
-    blends = Blend.fit(scales[0](frame)), Blend.fit(scales[1](time[old]))
-    return Detector(detector.eye, detector.surprise, scales, blends, None, detector.about)
+    (look, looks), (pace, paces) = crossed(frame, [0] * len(FRAME_NAMES)), crossed(time, TIME_SIDES)
+    return Detector(detector.eye, detector.surprise, (look, pace), (looks, paces), None, detector.about)
 
 
 def recalibrated(detector: Detector, episodes: Iterable[Cut], rescale: bool, kind: str | None) -> Detector:
@@ -141,17 +141,22 @@ def _sampled(shelf: Shelf, part: np.ndarray, config: DetectorConfig, size: int) 
     return np.concatenate(found)
 
 
-def _films(eye: Eye, shelf: Shelf, part: np.ndarray, about: dict[str, Any], quiet: bool) -> list[Film]:
-    """Features, actions and motion of the episodes to learn from, until there are moments enough."""
-    found: list[Film] = []
-    action = shelf.action
-    for i in bar(list(part), "follow", json=quiet, unit="episode"):
-        if sum(len(film[1]) for film in found) >= FOLLOWED:
-            break
+def _told(shelf: Shelf, part: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Frames and encoded actions of the episodes to learn from, one by one, until there are moments enough."""
+    moments = 0
+    for i in part:
+        if moments >= FOLLOWED:
+            return
         frames, acts = shelf[int(i)]
-        check_frames(frames, about["size"])
-        told = check_acts(acts, action, len(frames) - 1)
+        moments += len(frames) - 1
+        yield check_frames(frames, size), check_acts(acts, shelf.action, len(frames) - 1)
+
+
+def _films(eye: Eye, told: Iterable[tuple[np.ndarray, np.ndarray]]) -> list[Film]:
+    """Features, actions and motion of episodes."""
+    found: list[Film] = []
+    for frames, acts in told:
         _, features, motion = eye.look(frames, np.concatenate([frames[:1], frames[:-1]]))
-        rows = (torch.from_numpy(np.ascontiguousarray(x)) for x in (features, told, motion[:, MOVED]))
+        rows = (torch.from_numpy(np.ascontiguousarray(x)) for x in (features, acts, motion[:, Motion.followed]))
         found.append(tuple(rows))  # type: ignore[arg-type]
     return found

@@ -36,6 +36,10 @@ class Layout:
         """The first coordinates (n, rank) of frames, in spreads of the first."""
         return self.gauss.place(small(x))[:, :rank] / self.gauss.spread[0]
 
+    def standard(self, x: Tensor) -> Tensor:
+        """Small copies (n, d) of frames, each number less its mean and in deviations of its own."""
+        return (small(x) - self.gauss.mean) / self.gauss.scale
+
     def tensors(self) -> dict[str, Tensor]:
         """Its numbers by name."""
         return self.gauss.tensors(self.group)

@@ -14,6 +14,7 @@ class Motion:
 
     group = "motion"
     names = ("motion", "most motion", "stillness")
+    followed = (0, 2)  # what is averaged over time, too, and foretold from the actions
 
     def read(self, x: Tensor, before: Tensor) -> Tensor:
         """(n, 3) of frames (n, 3, h, w) in 0..1 and those before them."""

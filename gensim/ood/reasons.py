@@ -27,7 +27,7 @@ def reason(detector: Detector, frame: np.ndarray, scores: np.ndarray, times: np.
 def _where(heat: np.ndarray) -> str:
     """The part of the picture that a heat map (h, w) names, of nine; nothing where it is spread."""
     third = [np.array_split(row, 3, axis=1) for row in np.array_split(heat, 3, axis=0)]
-    most = np.array([[float(cell.max()) for cell in row] for row in third])
+    most = np.array([[float(cell.mean()) for cell in row] for row in third])
     if most.max() <= FEW * np.median(most):
         return ""
     y, x = np.unravel_index(int(most.argmax()), most.shape)
