@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -49,7 +50,7 @@ def bench(config: BenchConfig, json: bool = False) -> dict[str, Any]:
             if not pairs:
                 continue
             ground = Ground.of(config, one.name, json)
-            speed[one.name] = ground.speed
+            speed[one.name] = ground.speed()
             for pair in pairs:
                 progress.set_postfix_str(pair.name)
                 rows.append(_kept(config, ground, pair))
@@ -59,29 +60,23 @@ def bench(config: BenchConfig, json: bool = False) -> dict[str, Any]:
     return write_report(config.out, told)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Ground:
-    """What pairs with the same usual frames share: who judges, held-out episodes and their scores.
+    """What pairs with the same usual frames share: who judges, held-out episodes and, once asked for, their scores.
 
     Arguments:
         judge: of this source.
         held: usual episodes that nothing was fitted on.
         at: which of their frames are scored one by one.
-        loose: their scores by name, an array an episode.
-        streams: mean scores of their windows, likewise; episodes too short for one have none.
-        speed: milliseconds a frame and parameters of the detector.
     """
 
     judge: Judge
     held: list[Cut]
     at: list[np.ndarray]
-    loose: Mapping[str, list[np.ndarray]]
-    streams: Mapping[str, list[np.ndarray]]
-    speed: Mapping[str, Any]
 
     @classmethod
     def of(cls, config: BenchConfig, name: str, quiet: bool = True) -> Ground:
-        """Fits and scores what a source's pairs are held against."""
+        """Fits what a source's pairs are held against."""
         flow = DensityFitConfig(config.flow_steps, config.flow_batch, seed=config.detector.seed)
         judge = Judge.of(config.data / name / "fit", config.out / "fitted" / name, config.detector, flow, quiet)
         return cls.judged(config, judge, cuts(config.data / name / "held"))
@@ -89,12 +84,24 @@ class Ground:
     @classmethod
     def judged(cls, config: BenchConfig, judge: Judge, held: list[Cut]) -> Ground:
         """The same from a judge and held-out episodes."""
-        at = spread([len(frames) for frames, _ in held], config.frames)
-        loose = _loose(judge, [frames[i] for (frames, _), i in zip(held, at)])
-        whole = [(frames, acts, BEGIN) for frames, acts in held]
-        streams = _windows(whole, _scored(judge, whole, raw=True))
-        speed = {"ms": judge.milliseconds(held[0]), "parameters": judge.detector.parameters, **judge.hashes}
-        return cls(judge, held, at, loose, streams, speed)
+        return cls(judge, held, spread([len(frames) for frames, _ in held], config.frames))
+
+    @cached_property
+    def loose(self) -> Mapping[str, list[np.ndarray]]:
+        """Scores by name of the frames one by one, an array an episode."""
+        return _loose(self.judge, [frames[i] for (frames, _), i in zip(self.held, self.at)])
+
+    @cached_property
+    def streams(self) -> Mapping[str, list[np.ndarray]]:
+        """Mean scores by name of the episodes' windows, likewise; episodes too short for one have none."""
+        whole = [(frames, acts, BEGIN) for frames, acts in self.held]
+        return _windows(whole, _scored(self.judge, whole, raw=True))
+
+    def speed(self) -> dict[str, Any]:
+        """Milliseconds a frame and parameters of the detector, and what was fitted."""
+        return {"ms": self.judge.milliseconds(self.held[0]), "parameters": self.judge.detector.parameters} | dict(
+            self.judge.hashes
+        )
 
 
 def _kept(config: BenchConfig, ground: Ground, pair: Pair) -> dict[str, Any]:
@@ -119,10 +126,10 @@ def measure(config: BenchConfig, ground: Ground, pair: Pair) -> dict[str, Any]:
     frame: dict[str, Any] = {}
     curves: dict[str, Any] = {}
     for strength in pair.strengths if pair.kind != "time" else ():
-        seen = _unusual(config, ground, pair, other, strength)
-        frame[str(strength)] = _figures(config, ground.loose, _loose(ground.judge, seen), other is None)
+        seen = _loose(ground.judge, _unusual(config, ground, pair, other, strength))
+        frame[str(strength)] = _figures(config, ground.loose, seen, other is None)
         if strength == LEVEL:
-            curves = _curves(ground.loose, _loose(ground.judge, seen))
+            curves = _curves(ground.loose, seen)
     window: dict[str, Any] = {}
     delay: dict[str, Any] = {}
     for strength in pair.strengths if pair.kind == "time" else (LEVEL,):

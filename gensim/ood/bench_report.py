@@ -137,9 +137,9 @@ def table(told: Mapping[str, Any]) -> str:
     for part, s in told["summary"].items():
         lines += [f"**{part}**: {_sentence(s)}", ""]
     lines += [
-        "AUROC at strength 3 (95 % by bootstrap over episodes). By window where single frames look usual: the score"
-        " after 50 frames. Delay: median number of unusual frames up to the alarm, early alarms and episodes"
-        " without one in brackets. A trap is a pair whose unusual frames are plain.",
+        "AUROC at strength 3 (95 % by bootstrap over episodes). By window where single frames look usual: the mean"
+        " score of 50 frames in a row. Delay: median number of unusual frames up to the alarm, early alarms and"
+        " episodes without one in brackets. A trap is a pair whose unusual frames are plain.",
         "",
     ]
     head = ["pair", "kind", "trap", "part", "by", "default", "raw likelihood of a flow", "strengths 1 to 5", "delay"]
