@@ -247,7 +247,7 @@ def test_bars_are_counted_as_they_are_meant() -> None:
     assert told["least"] == {"pair": "carracing/fog", "auroc": 0.89}
     assert told["visible"]["under"] == {"carracing/fog at 3": 0.89} and told["visible"]["measured"] == 3
     assert told["below_likelihood"]["over"] == ["carracing/noise"]
-    assert told["traps"] == {"listed": 2, "true": ["carracing/flat"], "default": 1.0}
+    assert told["traps"] == {"listed": 2, "true": ["carracing/flat"], "foreseen": ["carracing/flat"], "default": 1.0}
     assert told["delay"]["over"] == ["carracing/noise"]  # a windowed pair need not be quick
     assert told["means"]["default"] == pytest.approx(np.mean([1, 0.97, 0.89, 0.96]))
     assert told["ms"] == 1.5 and BARS["mean"] == 0.98

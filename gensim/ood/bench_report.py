@@ -53,8 +53,9 @@ def summed(rows: Sequence[Row], detectors: Mapping[str, Any]) -> dict[str, Any]:
     known = {name: value for name, value in values.items() if value is not None}
     seen = _visible(rows)
     lacking = {row["name"]: lack for row in rows if (lack := _lacking(row)) is not None}
-    traps = {row["name"]: raw for row in rows if row["trap"] and (raw := figure(row, RAW)) is not None}
-    caught = [name for name, raw in traps.items() if raw <= BARS["trap"]]
+    raws = {row["name"]: raw for row in rows if (raw := figure(row, RAW)) is not None}
+    caught = sorted(name for name, raw in raws.items() if raw <= BARS["trap"])
+    listed = [row["name"] for row in rows if row["trap"]]
     slow = {row["name"]: row["delay"]["median"] for row in rows if _must_be_quick(row)}
     return {
         "pairs": len(rows),
@@ -69,8 +70,9 @@ def summed(rows: Sequence[Row], detectors: Mapping[str, Any]) -> dict[str, Any]:
             "over": sorted(name for name, lack in lacking.items() if lack > BARS["below"]),
         },
         "traps": {
-            "listed": len(traps),
-            "true": sorted(caught),
+            "listed": len(listed),
+            "true": caught,
+            "foreseen": sorted({*caught} & {*listed}),
             "default": float(np.mean([known[name] for name in caught])) if caught else None,
         },
         "delay": {
@@ -139,14 +141,15 @@ def table(told: Mapping[str, Any]) -> str:
     lines += [
         "AUROC at strength 3 (95 % by bootstrap over episodes). By window where single frames look usual: the mean"
         " score of 50 frames in a row. Delay: median number of unusual frames up to the alarm, early alarms and"
-        " episodes without one in brackets. A trap is a pair whose unusual frames are plain.",
+        " episodes without one in brackets. A trap is a pair of which raw likelihood has at most 0.2; some were"
+        " foreseen (in brackets: in vain).",
         "",
     ]
     head = ["pair", "kind", "trap", "part", "by", "default", "raw likelihood of a flow", "strengths 1 to 5", "delay"]
     lines += ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for row in told["pairs"]:
         at = row[row["by"]].get(str(LEVEL), {})
-        cells = [row["name"], row["kind"], "trap" if row["trap"] else "", row["part"], row["by"]]
+        cells = [row["name"], row["kind"], _trap(row), row["part"], row["by"]]
         cells += [_cell(at.get("default")), _cell(at.get(RAW)), _strengths(row), _waited(row["delay"])]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join([*lines, ""])
@@ -157,11 +160,18 @@ def _sentence(s: Mapping[str, Any]) -> str:
     words = [f"{s['pairs']} pairs, mean AUROC {_number(s['mean'])}, least {_named(s['least'])}"]
     words += [f"{len(seen['under'])} of {seen['measured']} visible shifts and changes under {BARS['visible']:.2f}"]
     words += [f"{len(s['below_likelihood']['over'])} pairs more than {BARS['below']} below raw likelihood"]
-    words += [f"{len(traps['true'])} of {traps['listed']} listed traps are some, where the default has a mean of "]
-    words[-1] += _number(traps["default"])
+    words += [f"{len(traps['true'])} traps ({len(traps['foreseen'])} of {traps['listed']} foreseen), where the default"]
+    words[-1] += f" has a mean of {_number(traps['default'])}"
     words += [f"{len(s['delay']['over'])} of {s['delay']['pairs']} sure pairs whose median delay is over 2 frames"]
     words += [f"at most {s['parameters']:,} parameters and {s['ms']} ms a frame" if s["ms"] is not None else "no times"]
     return "; ".join(words) + "."
+
+
+def _trap(row: Row) -> str:
+    raw = figure(row, RAW)
+    if raw is not None and raw <= BARS["trap"]:
+        return "trap"
+    return "(trap)" if row["trap"] else ""
 
 
 def _cell(found: Mapping[str, Any] | None) -> str:
