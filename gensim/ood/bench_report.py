@@ -10,6 +10,7 @@ import numpy as np
 
 from gensim.core.files import atomic_path, write_json
 from gensim.core.frames import encode
+from gensim.ood.detector import GROUPS
 from gensim.ood.judge import RAW
 from gensim.ood.pairs import LEVEL
 
@@ -30,10 +31,10 @@ Row = Mapping[str, Any]
 
 def write_report(out: Path, told: Mapping[str, Any]) -> dict[str, Any]:
     """Writes bench.json, bench.md and roc-FAMILY.png; returns what bench.json says."""
-    rows = [_slim(row) for row in told["pairs"]]
+    rows = told["pairs"]
     parts = {part: [row for row in rows if row["part"] == part] for part in ("choosing", "reporting")}
     summary = {part: summed(some, told["detectors"]) for part, some in {**parts, "all": rows}.items() if some}
-    whole = {**told, "bars": BARS, "summary": summary, "pairs": rows}
+    whole = {**told, "bars": BARS, "summary": summary, "pairs": [_slim(row) for row in rows]}
     write_json(out / "bench.json", whole)
     _write(out / "bench.md", table(whole).encode())
     for family in dict.fromkeys(row["family"] for row in rows):
@@ -126,8 +127,18 @@ def _under(values: Mapping[str, float], bar: float) -> dict[str, float]:
 
 
 def _slim(row: Row) -> dict[str, Any]:
-    """A pair without its curves, which the pictures show."""
-    return {key: value for key, value in row.items() if key not in ("curves", "asked")}
+    """A pair without its curves, which the pictures show, and without single statistics, whose means are summed up."""
+    told = {key: value for key, value in row.items() if key not in ("curves", "asked")}
+    return told | {by: {level: _rounded(found) for level, found in row[by].items()} for by in ("frame", "window")}
+
+
+def _rounded(found: Mapping[str, Any]) -> dict[str, Any]:
+    """AUROC and interval by name, of the scores that are more than one statistic, to four digits."""
+    kept = {name: one for name, one in found.items() if name not in GROUPS}
+    return {
+        name: {"value": round(one["value"], 4), "ci95": one["ci95"] and [round(end, 4) for end in one["ci95"]]}
+        for name, one in kept.items()
+    }
 
 
 # -------------------------------------------------------------------- in words

@@ -35,11 +35,15 @@ class Scale:
     side: np.ndarray
 
     @classmethod
-    def fit(cls, values: np.ndarray, side: Sequence[int] | None = None) -> Scale:
-        """From statistics (n, f) of usual frames; NaN is what was not known. All have both sides by default."""
+    def fit(cls, values: np.ndarray, side: Sequence[int] | None = None, grain: Sequence[float] | None = None) -> Scale:
+        """From statistics (n, f) of usual frames; NaN is what was not known. All have both sides by default.
+
+        grain (f,): the least that one deviation beyond the quantiles is taken for; what never varied would have none.
+        """
         columns = [_known(column) for column in values.T.astype(np.float64)]
         table = np.stack([np.quantile(column, _probabilities()) for column in columns])
-        slope = np.stack([[_steepness(-column), _steepness(column)] for column in columns])
+        least = [0.0] * len(table) if grain is None else grain
+        slope = np.stack([[_steepness(-column, g), _steepness(column, g)] for column, g in zip(columns, least)])
         return cls(table, slope, np.array([0] * len(table) if side is None else side))
 
     def __call__(self, values: np.ndarray) -> np.ndarray:
@@ -130,7 +134,9 @@ class Blend:
         return mean_nats([self.most(most), self.joint(joint)])
 
 
-def crossed(episodes: Sequence[np.ndarray], side: Sequence[int]) -> tuple[Scale, Blend]:
+def crossed(
+    episodes: Sequence[np.ndarray], side: Sequence[int], grain: Sequence[float] | None = None
+) -> tuple[Scale, Blend]:
     """Scale and blend of statistics (t, f) of usual episodes; each episode is judged by the others for its tails.
 
     Frames of an episode are much alike: what is fitted to few episodes finds those usual, and no new one.
@@ -139,9 +145,9 @@ def crossed(episodes: Sequence[np.ndarray], side: Sequence[int]) -> tuple[Scale,
     for fold in (range(i, len(episodes), FOLDS) for i in range(min(FOLDS, len(episodes)))):
         rest = np.concatenate([one for i, one in enumerate(episodes) if i not in fold])
         if len(_whole(rest)):
-            scale, new = Scale.fit(rest, side), np.concatenate([episodes[i] for i in fold])
+            scale, new = Scale.fit(rest, side, grain), np.concatenate([episodes[i] for i in fold])
             others.append(_ways(scale(_whole(new)), _root(scale(_whole(rest)))))
-    scale = Scale.fit(np.concatenate(episodes), side)
+    scale = Scale.fit(np.concatenate(episodes), side, grain)
     return scale, Blend.fit(scale(_whole(np.concatenate(episodes))), others)
 
 
@@ -218,9 +224,9 @@ def _targets() -> np.ndarray:
     return np.array([NormalDist().inv_cdf(p) for p in _probabilities()])
 
 
-def _steepness(column: np.ndarray) -> float:
+def _steepness(column: np.ndarray, grain: float) -> float:
     """Normal scores a unit above the highest quantile: as steep as from the 90th to it, and no more than is known."""
     low, high, middle = np.quantile(column, [0.9, 1 - EDGE, 0.5])
     span = NormalDist().inv_cdf(1 - EDGE) - NormalDist().inv_cdf(0.9)
     spread = max((high - low) / span, float(np.mean(np.maximum(column - high, 0))) / EDGE / 2)
-    return float(1 / max(spread, STEEPEST * (high - middle), 1e-4 * abs(middle), 1e-6))
+    return float(1 / max(spread, grain, STEEPEST * (high - middle), 1e-4 * abs(middle), 1e-6))

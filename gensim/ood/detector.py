@@ -24,7 +24,9 @@ from gensim.world.tiles import map_tiles
 
 TILE = 4  # moments of a tile of the dynamics
 TIME_NAMES = (*Motion.names, *Surprise.names)
-TIME_SIDES = (*[0] * len(Motion.names), *Surprise.sides)
+MOVED = len(Motion.names)
+TIME_SIDES = (*[0] * MOVED, *Surprise.sides)
+TIME_GRAINS = (*[0.0] * MOVED, *Surprise.grains)
 GROUPS = GROUP_OF | {name: part.group for part in (Motion, Surprise) for name in part.names}
 
 
@@ -154,13 +156,13 @@ class Detector:
     def _time(self, features: np.ndarray, acts: np.ndarray, motion: np.ndarray) -> np.ndarray:
         """Time's statistics (t, g) of one episode."""
         out = np.full((len(features), len(TIME_NAMES)), np.nan, np.float32)
-        out[1:, : motion.shape[1]] = motion[1:]
+        out[1:, :MOVED] = motion[1:, :MOVED]
         if len(features) > ACTS:
             film = tuple(
                 torch.from_numpy(np.ascontiguousarray(x)) for x in (features, acts, motion[:, Motion.followed])
             )
             values = self.averages(*windows([film]))  # type: ignore[list-item]
-            out[ACTS:, motion.shape[1] :] = self.slow(values, self.surprise.slowed(values))
+            out[ACTS:, MOVED:] = self.slow(values, self.surprise.slowed(values))
         return out
 
     def averages(self, past: Tensor, acts: Tensor, now: Tensor, motion: Tensor) -> Tensor:
@@ -269,14 +271,14 @@ class Stream:
     def _time(self, features: np.ndarray, motion: np.ndarray) -> np.ndarray:
         out = np.full((self.rows, len(TIME_NAMES)), np.nan, np.float32)
         old = self._age > 0
-        out[old, : motion.shape[1]] = motion[old]
+        out[old, :MOVED] = motion[old, :MOVED]
         ready = self._age >= ACTS
         if ready.any():
             rows = (x[ready] for x in (self._past, self._acts, features, motion[:, Motion.followed]))
             values = self.detector.averages(*(torch.from_numpy(np.ascontiguousarray(x)) for x in rows))
             mean = follow(self._mean[ready], (values - self.detector.surprise.centre).numpy())
             self._mean[ready] = mean
-            out[ready, motion.shape[1] :] = self.detector.slow(values, torch.from_numpy(mean))
+            out[ready, MOVED:] = self.detector.slow(values, torch.from_numpy(mean))
         return out
 
 

@@ -19,7 +19,7 @@ from gensim.episodes import Dataset
 from gensim.ood.alarm import LEAST, Calibration, check_count
 from gensim.ood.combine import crossed
 from gensim.ood.config import DetectorConfig
-from gensim.ood.detector import TIME_SIDES, Detector, Reading
+from gensim.ood.detector import TIME_GRAINS, TIME_SIDES, Detector, Reading
 from gensim.ood.eye import FRAME_NAMES, Eye
 from gensim.ood.motion import Motion
 from gensim.ood.surprise import Film, Surprise
@@ -86,7 +86,7 @@ def scaled(detector: Detector, readings: Sequence[Reading]) -> Detector:
     frame, time = [read.frame for read in readings], [read.time for read in readings]
     if sum((~np.isnan(one).any(1)).sum() > 0 for one in time) < 2:
         raise ValueError("the episodes to scale scores on are too short to know dynamics by: record longer ones")
-    (look, looks), (pace, paces) = crossed(frame, [0] * len(FRAME_NAMES)), crossed(time, TIME_SIDES)
+    (look, looks), (pace, paces) = crossed(frame, [0] * len(FRAME_NAMES)), crossed(time, TIME_SIDES, TIME_GRAINS)
     return Detector(detector.eye, detector.surprise, (look, pace), (looks, paces), None, detector.about)
 
 

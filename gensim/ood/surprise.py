@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from gensim.ood.eye import PLACED
 from gensim.ood.gauss import Gauss
+from gensim.ood.motion import Motion
 from gensim.ood.training import seeded, train
 
 PAST = 4  # frames that are looked back on
@@ -84,8 +85,10 @@ class Surprise:
         "slow use against weak ones",
         "slow motion",
         "slow stillness",
+        "slow repetition",
     )
-    sides = (0, 1, 1, 1, 1, 1, 0, -1, -1, -1, -1, 0, 0)  # distances are unusual when high, uses when low
+    sides = (0, 1, 1, 1, 1, 1, 0, -1, -1, -1, -1, 0, 0, 1)  # distances are unusual when high, uses when low
+    grains = (*[0.0] * 13, 0.5 / WINDOW)  # least deviation: half of what one repeated frame adds
 
     def __init__(
         self,
@@ -182,8 +185,8 @@ class Surprise:
         return _slowed(values - self.centre)
 
     def read(self, values: Tensor, slow: Tensor) -> Tensor:
-        """(n, 13) of what is averaged (n, m) and the running means with it (n, m)."""
-        d, parts = self.scale.shape[1], len(LAWS) + 2
+        """(n, 14) of what is averaged (n, m) and the running means with it (n, m)."""
+        d, parts = self.scale.shape[1], len(LAWS) + len(Motion.followed)
         drift, response = slow[:, :d], slow[:, d : slow.shape[1] - parts]
         wide = self.response.read(response) if response.shape[1] else torch.zeros(len(slow), 2)
         now = (values[:, -parts] + 1e-3).log()[:, None]
@@ -208,12 +211,12 @@ class Surprise:
 
 
 Film = tuple[Tensor, Tensor, Tensor]
-"""An episode as features (t + 1, d), actions (t, k) and what is told of motion (t + 1, 2)."""
+"""An episode as features (t + 1, d), actions (t, k) and what is told of motion (t + 1, 3)."""
 Windows = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 def windows(films: Sequence[Film]) -> Windows:
-    """All moments of episodes with enough past: (n, PAST, d), (n, ACTS, k), (n, d), (n, 2); ValueError without any."""
+    """All moments of episodes with enough past: (n, PAST, d), (n, ACTS, k), (n, d), (n, 3); ValueError without any."""
     parts = [_windows(*film) for film in films if len(film[0]) > ACTS]
     if not parts:
         raise ValueError(f"no episode has more than {ACTS} steps: record longer ones")
