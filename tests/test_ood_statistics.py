@@ -157,6 +157,13 @@ def test_a_side_that_says_nothing_counts_for_nothing() -> None:
     assert (said[:, 1] == np.maximum(plain[:, 1], 0)).all() and (said[:, 2] == np.minimum(plain[:, 2], 0)).all()
 
 
+def test_what_never_varied_is_weighed_by_its_grain() -> None:
+    """One repeated frame where none was seen is odd; it is not impossible."""
+    scale = Scale.fit(np.zeros((500, 1)), (1,), (0.02,))
+    said = scale(np.array([[0.0], [0.04], [0.4]]))[:, 0]
+    assert said[0] == 0 and 1 < said[1] < 5 and 10 < said[2] < 30
+
+
 def test_crossed_nats_are_shares_on_new_episodes() -> None:
     """Frames of an episode are alike: judged by themselves they would find every new episode unusual."""
     shares = np.array([_over_three_nats(seed) for seed in range(12)]).mean(0)

@@ -2,9 +2,8 @@
 
 By frame: each frame by itself. By window: an episode whose first frames are usual goes on unusually, and what counts is
 the mean score of 50 such frames in a row, at every 25th frame. Delay: how many unusual frames are seen before the
-alarm.
-A shift is laid over the held-out usual episodes. Another simulator's frames follow a usual episode's beginning, as if
-the camera had been switched, and the usual episode's actions go on.
+alarm. A shift is laid over the held-out usual episodes. Another simulator's frames follow a usual episode's beginning,
+as if the camera had been switched, and the usual episode's actions go on.
 """
 
 from __future__ import annotations
@@ -99,9 +98,8 @@ class Ground:
 
     def speed(self) -> dict[str, Any]:
         """Milliseconds a frame and parameters of the detector, and what was fitted."""
-        return {"ms": self.judge.milliseconds(self.held[0]), "parameters": self.judge.detector.parameters} | dict(
-            self.judge.hashes
-        )
+        judge = self.judge
+        return {"ms": judge.milliseconds(self.held[0]), "parameters": judge.detector.parameters, **judge.hashes}
 
 
 def _kept(config: BenchConfig, ground: Ground, pair: Pair) -> dict[str, Any]:

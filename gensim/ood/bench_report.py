@@ -10,7 +10,6 @@ import numpy as np
 
 from gensim.core.files import atomic_path, write_json
 from gensim.core.frames import encode
-from gensim.ood.detector import GROUPS
 from gensim.ood.judge import RAW
 from gensim.ood.pairs import LEVEL
 
@@ -26,6 +25,7 @@ BARS = {
 }
 CELL, ROW, EDGE, COLUMNS = 132, 168, 14, 6  # pixels, and pictures in a row
 INK, PALE, DEFAULT, LIKELIHOOD = (40, 40, 40), (225, 225, 225), (20, 90, 200), (200, 60, 30)
+TOLD = ("default", "frame", "time", RAW, "copod", "ecod")  # scores that are kept by pair
 Row = Mapping[str, Any]
 
 
@@ -127,14 +127,14 @@ def _under(values: Mapping[str, float], bar: float) -> dict[str, float]:
 
 
 def _slim(row: Row) -> dict[str, Any]:
-    """A pair without its curves, which the pictures show, and without single statistics, whose means are summed up."""
+    """A pair without its curves, which the pictures show, and of all scores those in `TOLD`; the others' means stay."""
     told = {key: value for key, value in row.items() if key not in ("curves", "asked")}
     return told | {by: {level: _rounded(found) for level, found in row[by].items()} for by in ("frame", "window")}
 
 
 def _rounded(found: Mapping[str, Any]) -> dict[str, Any]:
-    """AUROC and interval by name, of the scores that are more than one statistic, to four digits."""
-    kept = {name: one for name, one in found.items() if name not in GROUPS}
+    """AUROC and interval by name, to four digits."""
+    kept = {name: found[name] for name in TOLD if name in found}
     return {
         name: {"value": round(one["value"], 4), "ci95": one["ci95"] and [round(end, 4) for end in one["ci95"]]}
         for name, one in kept.items()

@@ -54,7 +54,7 @@ class Eye:
         self.steered = Steered.fit(seen)
 
     def look(self, frames: np.ndarray, before: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Statistics (n, f), features (n, d), motion (n, 3), float32, of frames uint8 and those before them."""
+        """Statistics (n, f), features (n, d), motion (n, 4), float32, of frames uint8 and those before them."""
         rows = (torch.from_numpy(np.ascontiguousarray(part)) for part in (frames, before))
         stats, features, motion = map_tiles(self._tile, *rows, size=TILE)
         return stats.numpy(), features.numpy(), motion.numpy()
