@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gensim.ood.bottleneck import Bottleneck, unit
 from gensim.ood.colours import Colours
-from gensim.ood.layout import Layout
+from gensim.ood.layout import Layout, small
 from gensim.ood.motion import Motion
 from gensim.ood.patches import Patches, cut, spread
 from gensim.ood.steered import Steered
@@ -44,7 +44,7 @@ class Eye:
         bottleneck = Bottleneck.fit(raw, steps, seed, work, quiet)
         with torch.no_grad():
             x = unit(raw[:: max(len(raw) // 6000, 1)])  # moments need fewer frames than a network does
-            parts = (Layout.fit(x), Colours.fit(x), Texture.fit(x), Patches.fit(x))
+            parts = (Layout.fit(small(x)), Colours.fit(x), Texture.fit(x), Patches.fit(x))
         return cls(frames.shape[1], *parts, bottleneck)
 
     def steer(self, films: Iterable[tuple[np.ndarray, np.ndarray]]) -> None:
@@ -83,14 +83,15 @@ class Eye:
 
     def _standard(self, frames: Tensor) -> Tensor:
         """Small copies (n, d) of frames uint8, as `Layout.standard` gives them."""
-        return torch.cat([self.layout.standard(unit(part)) for part in frames.split(CHUNK)])
+        return torch.cat([self.layout.standard(small(unit(part))) for part in frames.split(CHUNK)])
 
     def _tile(self, frames: Tensor, before: Tensor) -> Sequence[Tensor]:
         x = unit(frames)
-        pieces = cut(x)
+        copy, pieces = small(x), cut(x)
         drawn, latents = self.bottleneck.read(pieces)
-        parts = [part.read(x) for part in (self.layout, self.colours, self.texture)] + [self.patches.read(pieces)]
+        parts = [self.layout.read(copy), self.colours.read(x), self.texture.read(x), self.patches.read(pieces)]
         latent = (latents - self.bottleneck.gauss.mean) / self.bottleneck.gauss.scale
         motion = self.motion.read(x, unit(before))
-        moved = [self.layout.place(x, PLACED), self.steered.place(self.layout.standard(x)), motion[:, Motion.followed]]
-        return torch.cat([*parts, drawn], -1), torch.cat([*moved, latent], -1), motion
+        moved = [self.layout.place(copy, PLACED), self.steered.place(self.layout.standard(copy))]
+        features = torch.cat([*moved, motion[:, Motion.followed], latent], -1)
+        return torch.cat([*parts, drawn], -1), features, motion

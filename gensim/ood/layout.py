@@ -15,7 +15,7 @@ RANK = 48
 
 
 class Layout:
-    """Distance of a small copy of the frame from usual ones, inside and outside their principal directions."""
+    """Distance of a small copy of the frame (see `small`) from usual ones, inside and outside principal directions."""
 
     group = "layout"
     names = ("layout inside", "layout outside")
@@ -25,20 +25,20 @@ class Layout:
 
     @classmethod
     def fit(cls, x: Tensor) -> Layout:
-        """From frames (n, 3, h, w) in 0..1."""
-        return cls(Gauss.fit(small(x), RANK))
+        """From small copies (n, d) of frames."""
+        return cls(Gauss.fit(x, RANK))
 
     def read(self, x: Tensor) -> Tensor:
-        """(n, 2) of frames (n, 3, h, w) in 0..1."""
-        return self.gauss.read(small(x))
+        """(n, 2) of small copies (n, d)."""
+        return self.gauss.read(x)
 
     def place(self, x: Tensor, rank: int) -> Tensor:
-        """The first coordinates (n, rank) of frames, in spreads of the first."""
-        return self.gauss.place(small(x))[:, :rank] / self.gauss.spread[0]
+        """The first coordinates (n, rank) of small copies (n, d), in spreads of the first."""
+        return self.gauss.place(x)[:, :rank] / self.gauss.spread[0]
 
     def standard(self, x: Tensor) -> Tensor:
-        """Small copies (n, d) of frames, each number less its mean and in deviations of its own."""
-        return (small(x) - self.gauss.mean) / self.gauss.scale
+        """Small copies (n, d), each number less its mean and in deviations of its own."""
+        return (x - self.gauss.mean) / self.gauss.scale
 
     def tensors(self) -> dict[str, Tensor]:
         """Its numbers by name."""
@@ -51,5 +51,5 @@ class Layout:
 
 
 def small(x: Tensor) -> Tensor:
-    """Frames (n, 3, h, w) averaged to (n, 3 * 16 * 16)."""
+    """Frames (n, 3, h, w) in 0..1 averaged to (n, 3 * 16 * 16)."""
     return F.avg_pool2d(x, x.shape[-1] // SIDE).flatten(1) if x.shape[-1] > SIDE else torch.flatten(x, 1)
