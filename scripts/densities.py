@@ -22,8 +22,8 @@ import torch
 import tyro
 
 from gensim.core.circumstances import circumstances, tell
-from gensim.core.files import atomic_path, read_json, sha256, write_json
-from gensim.core.frames import encode, mosaic
+from gensim.core.files import read_json, sha256, write_json
+from gensim.core.frames import mosaic, write_png
 from gensim.episodes import Dataset
 from gensim.models.bits import bits_per_dim
 from gensim.ood.codecs import CODECS, codec_bits
@@ -183,9 +183,8 @@ def sheet(path: Path, drawn: np.ndarray, real: np.ndarray) -> None:
     rows = drawn[: 3 * SHEET], real[np.linspace(0, len(real) - 1, 3 * SHEET).astype(int)]
     above, below = (mosaic(part, SHEET) for part in rows)
     line = np.full((6, above.shape[1], 3), 255, np.uint8)
-    with atomic_path(path) as temporary:
-        picture = cv2.resize(np.concatenate([above, line, below]), None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)
-        temporary.write_bytes(encode(picture, 9))
+    picture = np.concatenate([above, line, below])
+    write_png(path, cv2.resize(picture, None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST))
 
 
 def figure(bits: list[float], best: list[float], episode: np.ndarray, seed: int) -> dict[str, Any]:

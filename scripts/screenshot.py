@@ -16,8 +16,7 @@ import tyro
 
 from gensim.agents import world_folder
 from gensim.commands.play import Play, _dream, _hand, _simulator
-from gensim.core.files import atomic_path
-from gensim.core.frames import encode
+from gensim.core.frames import write_png
 from gensim.envs.play import Command, Pads, Screen, Session, Side, View, play
 from gensim.envs.play.loop import DROPPED
 
@@ -107,8 +106,7 @@ def main() -> None:
         session.close()
     if screen.photo is None:
         raise SystemExit("the window was never drawn at its last beat: run it again on a quieter machine")
-    with atomic_path(options.out) as path:
-        path.write_bytes(encode(screen.photo, 9))
+    write_png(options.out, screen.photo)
     print(f"{options.out}: {options.out.stat().st_size:,} bytes of a {screen.photo.shape[1::-1]} display")
 
 

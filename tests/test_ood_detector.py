@@ -17,6 +17,7 @@ import torch
 from rink import SIZE, film, films, fitted
 
 import gensim.ood as ood
+from gensim.core.frames import decode
 from gensim.episodes import Dataset, Episode, write_episode
 from gensim.ood import training
 from gensim.ood.config import DetectorConfig
@@ -243,8 +244,10 @@ def test_data_sets_and_their_folders(tmp_path: Path) -> None:
     assert made.action is not None and made.action.type == "discrete" and made.about["env_id"] == "Rink"
     line = ["ood", "fit", str(data.folder), "--out", str(tmp_path / "b"), "--steps", "20", "--ahead", "20", "--json"]
     assert main(line) == 0 and ood.load(tmp_path / "b").hash == made.hash
-    assert main(["ood", "score", str(tmp_path / "b"), str(data.folder), "--false-alarm-every", "100"]) == 0
-    assert main(["ood", "score", str(tmp_path / "b"), str(data.folder)]) == 1  # 10,000 is more than it supports
+    score = ["ood", "score", str(tmp_path / "b"), str(data.folder)]
+    assert main([*score, "--false-alarm-every", "100", "--picture", str(tmp_path / "a.png")]) == 0
+    assert decode(np.frombuffer((tmp_path / "a.png").read_bytes(), np.uint8)).shape == (2 * 128 + 132, 8 * 128, 3)
+    assert main(score) == 1  # 10,000 is more than it supports
 
 
 # ------------------------------------------------------------------ other streams

@@ -16,6 +16,7 @@ from gensim.ood.combine import Blend, Scale, Tail, blend_of, crossed, mean_nats,
 from gensim.ood.gauss import Gauss
 from gensim.ood.heads import Head
 from gensim.ood.likelihood import Corrected, Likelihood, Ratio, Typicality
+from gensim.ood.story import shown
 from gensim.ood.texture import complexity
 
 
@@ -179,3 +180,12 @@ def _over_three_nats(seed: int) -> tuple[float, float]:
     naive = Blend.fit(scale(np.concatenate(episodes)))
     crossed_share, naive_share = (float((b(scale(new)) > 3).mean()) for b in (blend, naive))
     return crossed_share, naive_share
+
+
+def test_a_story_shows_the_first_alarm() -> None:
+    """Eight frames, rising and none twice, wherever the alarm is."""
+    for length, at in ((200, 0), (200, 97), (200, 199), (9, 3), (3, 1)):
+        alarm = np.arange(length) == at
+        found = shown(alarm)
+        assert at in found and (np.diff(found) > 0).all() and len(found) == min(length, 8)
+    assert list(shown(np.zeros(8, bool))) == list(range(8))

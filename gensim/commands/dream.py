@@ -42,8 +42,7 @@ class Dream:
 
 def run(options: Dream) -> int:
     """Dreams, writes both files and prints the return, the pace and where the files are."""
-    from gensim.core.files import atomic_path
-    from gensim.core.frames import mosaic
+    from gensim.core.frames import mosaic, write_png
     from gensim.core.progress import bar
     from gensim.core.video import VideoWriter
 
@@ -57,8 +56,7 @@ def run(options: Dream) -> int:
             if i in chosen:
                 sheet.append(_large(frame, 3 * env.dream.size))
     picture = options.out.with_suffix(".png")
-    with atomic_path(picture) as path:
-        _write_png(path, mosaic(np.stack(sheet), COLUMNS))
+    write_png(picture, mosaic(np.stack(sheet), COLUMNS))
     _report(options, picture, tale, count)
     return 0
 
@@ -116,12 +114,6 @@ def _large(frame: np.ndarray, size: int) -> np.ndarray:
     import cv2
 
     return cv2.resize(frame, (size, size), interpolation=cv2.INTER_CUBIC)
-
-
-def _write_png(path: Path, picture: np.ndarray) -> None:
-    from gensim.core.frames import encode
-
-    path.write_bytes(encode(picture))
 
 
 def _report(options: Dream, picture: Path, tale: Tale, count: int) -> None:

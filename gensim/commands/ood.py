@@ -10,6 +10,7 @@ from typing import Annotated, Any, Union
 import numpy as np
 import tyro
 
+from gensim.core.frames import write_png
 from gensim.ood.bench import BenchConfig
 from gensim.ood.config import DetectorConfig
 
@@ -38,6 +39,8 @@ class Score:
     """Usual frames between two false alarms."""
     episodes: int | None = None
     """The first so many episodes; all by default."""
+    picture: Path | None = None
+    """A PNG to write, of the first episode with an alarm, or of the first one: frames, heat maps, scores, alarms."""
     json: bool = False
     """Print one JSON object and no progress."""
 
@@ -90,14 +93,21 @@ def _score(options: Score) -> int:
     from gensim.core.progress import bar
     from gensim.episodes import Dataset, read_episode
     from gensim.ood.shelf import load
+    from gensim.ood.story import story
 
     detector = load(options.detector)
     detector.alarm(options.false_alarm_every)
     headers = Dataset(options.data).episodes[: options.episodes]
-    rows = []
+    rows, drawn = [], None
     for header in bar(headers, "score", json=options.json, unit="episode"):
         episode = read_episode(header.path)
-        rows.append(_row(header.path.name, detector.watched(episode.frames(), episode.act, options.false_alarm_every)))
+        frames = episode.frames()
+        said = detector.watched(frames, episode.act, options.false_alarm_every)
+        rows.append(_row(header.path.name, said))
+        if drawn is None or (said.alarm.any() and not drawn[1].alarm.any()):
+            drawn = (frames, said)
+    if options.picture is not None and drawn is not None:
+        write_png(options.picture, story(detector, *drawn))
     told = {"detector": options.detector, "hash": detector.hash, "false_alarm_every": options.false_alarm_every}
     print(json.dumps({**told, "episodes": rows}) if options.json else _table(rows))
     return 0

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from gensim.core.files import atomic_path
 
 if TYPE_CHECKING:
     import torch
@@ -61,6 +64,12 @@ def encode(frame: np.ndarray, level: int = 2) -> bytes:
     if not done:
         raise ValueError(f"a frame of shape {frame.shape} could not be written as PNG")
     return blob.tobytes()
+
+
+def write_png(path: str | Path, frame: np.ndarray) -> None:
+    """Writes one uint8 (h, w, 3) RGB picture, as small as it goes, all or nothing."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(encode(frame, 9))
 
 
 def decode(blob: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from gensim.core.files import atomic_path, write_json
-from gensim.core.frames import encode
+from gensim.core.frames import write_png
 from gensim.ood.judge import RAW
 from gensim.ood.pairs import LEVEL
 
@@ -36,9 +36,10 @@ def write_report(out: Path, told: Mapping[str, Any]) -> dict[str, Any]:
     summary = {part: summed(some, told["detectors"]) for part, some in {**parts, "all": rows}.items() if some}
     whole = {**told, "bars": BARS, "summary": summary, "pairs": [_slim(row) for row in rows]}
     write_json(out / "bench.json", whole)
-    _write(out / "bench.md", table(whole).encode())
+    with atomic_path(out / "bench.md") as temporary:
+        temporary.write_text(table(whole), encoding="utf-8")
     for family in dict.fromkeys(row["family"] for row in rows):
-        _write(out / f"roc-{family}.png", encode(picture([r for r in told["pairs"] if r["family"] == family]), 9))
+        write_png(out / f"roc-{family}.png", picture([row for row in told["pairs"] if row["family"] == family]))
     return whole
 
 
@@ -240,8 +241,3 @@ def _roc(canvas: np.ndarray, row: Row, left: int, top: int) -> None:
             cv2.line(canvas, at(a), at(b), colour, 1, cv2.LINE_AA)
     words = row["name"].split("/")[-1] + (" *" if row["trap"] else "") + f" {_number(figure(row))}"
     cv2.putText(canvas, words, (left, top - 6), cv2.FONT_HERSHEY_SIMPLEX, 0.36, INK, 1, cv2.LINE_AA)
-
-
-def _write(path: Path, data: bytes) -> None:
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(data)

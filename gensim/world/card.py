@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from gensim.core.files import atomic_path, sha256, write_json
-from gensim.core.frames import encode, mosaic
+from gensim.core.frames import encode, mosaic, write_png
 from gensim.world.heldout import Heldout
 from gensim.world.quality import CONTEXT, Futures
 
@@ -48,8 +48,7 @@ def write_card(
     heldout.save(folder / "heldout.npz")
     write_picture(folder / PICTURE, told, gap["world"]["fps"])
     for name, shown in (pictures or {}).items():
-        with atomic_path(folder / name) as path:
-            path.write_bytes(encode(shown, 9))
+        write_png(folder / name, shown)
     hashes = {name: sha256(folder / name) for name in FILES if (folder / name).is_file()}
     gap = {"summary": summary(gap), **gap, "files": hashes}
     with atomic_path(folder / "card.md") as path:
