@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -220,6 +221,11 @@ def test_a_fit_goes_on_where_it_was_stopped(tmp_path: Path, monkeypatch: pytest.
         ood.fit(tapes, tmp_path / "parts", replace(QUICK, seed=1))
     assert ood.fit(tapes, tmp_path / "parts", QUICK).hash == whole.hash
     assert not (tmp_path / "parts" / "work").exists() and calls[:2] == [5, 10]
+    done = len(calls)
+    assert ood.fit(tapes, tmp_path / "parts", QUICK).hash == whole.hash and len(calls) == done  # nothing is done again
+    for data, config in ((tapes, replace(QUICK, seed=1)), (films(range(1, 13), 40), QUICK)):
+        with pytest.raises(ValueError, match="holds a detector of"):
+            ood.fit(data, tmp_path / "parts", config)
 
 
 def test_data_sets_and_their_folders(tmp_path: Path) -> None:
@@ -262,7 +268,8 @@ def test_recalibration(detector: Detector) -> None:
     said = [np.mean([d.watched(*one, 100).alarm.mean() for one in new]) for d in (detector, same, scaled)]
     assert said[0] >= 4 / 164 and max(said[1:]) < said[0]
     assert np.median([scaled.score(frames) for frames, _ in new]) < 2 < 10 < np.median(detector.score(new[0][0]))
-    assert same.about["recalibrated"] == {"episodes": 18, "rescaled": False}
+    assert same.about["recalibrated"] == {"episodes": 18, "rescaled": False, "from": detector.hash}
+    assert scaled.recalibrated(iter(dim)).about["recalibrated"]["rescaled"]
     with pytest.raises(ValueError, match="no episode to calibrate on"):
         detector.recalibrated([])
 
@@ -343,6 +350,7 @@ def test_damaged_and_foreign_folders(tmp_path: Path) -> None:
         card.write_text(json.dumps({**told, **change}))
         with pytest.raises(ValueError, match=text):
             ood.load(folder)
+
     weights.unlink()
     card.write_text(json.dumps(told))
     with pytest.raises(FileNotFoundError, match=r"detector\.safetensors"):
@@ -350,3 +358,26 @@ def test_damaged_and_foreign_folders(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no detector 'nowhere': gensim ships"):
         ood.load("nowhere")
     assert all((path / "detector.json").is_file() for path in shipped().values())
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("blend.frame.root", lambda x: x[:-1]),
+        ("layout.basis", lambda x: x.half()),
+        ("scale.time.table", lambda x: x.flip(-1)),
+        ("calibration.kind", lambda x: x - 9),
+        ("calibration.memory", lambda x: x * 0),
+        ("calibration.frames", lambda x: x * 1000),
+        ("calibration.levels", lambda x: x.flip(0)),
+        ("more", None),
+    ],
+)
+def test_forged_numbers_with_true_hashes(tmp_path: Path, name: str, change: Callable[[Any], Any] | None) -> None:
+    detector = ood.load(fitted())
+    tensors = detector.tensors()
+    tensors[name] = change(tensors[name]).contiguous() if change else torch.zeros(1)
+    detector.tensors = lambda: tensors  # type: ignore[method-assign]
+    detector.save(tmp_path)
+    with pytest.raises(ValueError, match="does not hold a detector"):
+        ood.load(tmp_path)

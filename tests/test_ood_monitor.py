@@ -22,7 +22,7 @@ import gensim.ood as ood
 from gensim.episodes import ActionSpec
 from gensim.ood.config import DetectorConfig
 from gensim.ood.detector import Detector
-from gensim.ood.likelihood import Foreseen
+from gensim.ood.likelihood import world_surprise
 from gensim.ood.watch import KEYS
 from gensim.world import World
 
@@ -33,6 +33,8 @@ ROWS, STEPS, LENGTH, ODD = 3, 40, 15, 9
 class Going(Rink):
     """The rink, of which episodes of odd seeds go dark at a step, and whose lengths differ by seed."""
 
+    odd = ODD
+
     def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[np.ndarray, dict[str, Any]]:
         self.count = getattr(self, "count", (seed or 0) - 1) + 1 if seed is None else seed
         self.length = LENGTH + self.count % 3
@@ -40,7 +42,7 @@ class Going(Rink):
 
     def _obs(self) -> np.ndarray:
         frame = super()._obs()
-        return frame if self.count % 2 == 0 or self.now < ODD else (frame // 3).astype(np.uint8)
+        return frame if self.count % 2 == 0 or self.now < self.odd else (frame // 3).astype(np.uint8)
 
 
 @pytest.fixture(scope="module")
@@ -92,8 +94,7 @@ def test_gymnasiums_checker(detector: Detector) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         check_env(ood.Monitor(Rink(render_mode="rgb_array"), detector, EVERY), skip_render_check=True)
-    made = gym.make("test/Rink-v0")
-    assert ood.Monitor(made, detector, EVERY).reset(seed=0)[1]["ood_alarm"] in (True, False)
+        check_env(ood.Monitor(gym.make("test/Rink-v0", render_mode="rgb_array"), detector, EVERY))
 
 
 def test_dark_frames_raise_an_alarm(detector: Detector) -> None:
@@ -108,6 +109,20 @@ def test_truncation(detector: Detector) -> None:
     env.reset(seed=1)
     ends = [env.step(act)[3] for act in acts_of(1)[:ODD]]
     assert ends == [False] * (ODD - 1) + [True]
+
+
+def test_an_alarm_at_the_first_observation_truncates_with_the_first_step(detector: Detector) -> None:
+    class Dark(Going):
+        odd = 0
+
+    env = ood.Monitor(Dark(), detector, EVERY, on_alarm="truncate")
+    assert env.reset(seed=1)[1]["ood_alarm"] and env.step(acts_of(1)[0])[3]
+    assert not env.reset(seed=2)[1]["ood_alarm"] and not env.step(acts_of(1)[0])[3]
+    rows = SyncVectorEnv([Dark] * 2, autoreset_mode=AutoresetMode.DISABLED)
+    many: Any = ood.VectorMonitor(rows, detector, EVERY, on_alarm="truncate")
+    many.reset(seed=[0, 1])
+    ends = [many.step(np.stack([acts_of(0)[t]] * 2))[3].tolist() for t in range(2)]
+    assert ends == [[False, True], [False, False]]
 
 
 @pytest.mark.parametrize("hold", [None, 2])
@@ -130,6 +145,7 @@ def test_a_fallback_acts(detector: Detector, hold: int | None) -> None:
     mine = [i for i, act in enumerate(taken) if (act == 0.25).all()]
     assert mine == [i for i, info in enumerate(infos) if info["ood_fallback"]]
     assert mine == list(range(ODD, 13 if hold is None else ODD + hold)) and len(seen) == len(mine)
+    assert all(np.array_equal(info["ood_action"], act) for info, act in zip(infos, taken))
     env.reset(seed=0)
     assert not env.step(acts_of(0)[0])[4]["ood_fallback"]
 
@@ -249,6 +265,8 @@ def test_rows_take_turns_with_their_fallback(detector: Detector) -> None:
     env.reset(seed=[0, 1, 2])
     for t in range(13):
         env.step(np.stack([acts_of(row)[t] for row in range(ROWS)]))
+    *_, info = env.step(np.zeros((ROWS, 2), np.int64))  # whatever the caller's numbers are, the fallback's are not cut
+    assert np.array_equal(info["ood_action"], taken[-1]) and info["_ood_action"].all()
     fallen = (np.stack(taken) == 0.25).all(2)
     assert fallen[ODD:, 1].all() and not fallen[:, [0, 2]].any() and not fallen[:ODD].any()
     with pytest.raises(ValueError, match="wrap each environment in Monitor"):
@@ -310,9 +328,8 @@ def test_dreams_have_a_detector_of_their_own(tmp_path: Path, kind: str) -> None:
     for one in (env, latents):
         said.append([one.reset(seed=4)[1]["ood_score"], *(one.step(act)[4]["ood_score"] for act in acts[:1])])
     assert said[0] == said[1]
-    foreseen = Foreseen(World.load(world)).score(
-        dreamt[0][0], acts=ActionSpec.of(env.action_space).encode(dreamt[0][1])
-    )
+    encoded = ActionSpec.of(env.action_space).encode(dreamt[0][1])
+    foreseen = world_surprise(World.load(world), dreamt[0][0], encoded)
     assert foreseen.shape == (len(dreamt[0][0]),) and foreseen[0] == 0 and np.isfinite(foreseen).all()
     with pytest.raises(ValueError, match="1 or more"):
         next(some(0))

@@ -15,7 +15,7 @@ from gensim.ood.bottleneck import unit
 from gensim.ood.combine import Blend, Scale, Tail, blend_of, crossed, mean_nats, scale_of, tail_of, to_tensors
 from gensim.ood.gauss import Gauss
 from gensim.ood.heads import Head
-from gensim.ood.likelihood import Corrected, Likelihood, Ratio, Typicality
+from gensim.ood.likelihood import Likelihoods
 from gensim.ood.story import shown
 from gensim.ood.texture import complexity
 
@@ -135,18 +135,16 @@ class Dark:
 def test_scores_from_densities() -> None:
     frames = images()
     nats = frames.reshape(30, -1).mean(1)
-    assert np.allclose(Likelihood(Dark()).score(frames), nats, rtol=1e-5)
-    assert np.allclose(Ratio(Dark(), Dark()).score(frames), 0)
+    said = Likelihoods.fit(Dark(), frames[:10], Dark()).score(frames)  # type: ignore[arg-type]
+    assert np.allclose(said["likelihood"], nats, rtol=1e-5) and np.allclose(said["likelihood ratio"], 0)
     bits = complexity(unit(torch.from_numpy(frames))).numpy() * 64 * 64 * 3
-    assert np.allclose(Corrected(Dark()).score(frames), nats - np.log(2) * bits, rtol=1e-4)
-    typical = Typicality(Dark())
-    with pytest.raises(ValueError, match="call fit"):
-        typical.score(frames)
-    typical.fit([frames[:10], frames[10:]])
-    again = Typicality.from_state(Dark(), typical.state())
-    assert np.allclose(again.score(frames), np.abs(nats - nats.mean()), atol=1e-3)
+    assert np.allclose(said["complexity corrected"], nats - np.log(2) * bits, rtol=1e-4)
+    assert np.allclose(said["typicality"], np.abs(nats - nats[:10].mean()), atol=1e-3)
+    assert "likelihood ratio" not in Likelihoods(Dark(), 0.0).score(frames)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="no usual frames"):
+        Likelihoods.fit(Dark(), frames[:0])  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="uint8"):
-        Likelihood(Dark()).score(frames / 255)
+        Likelihoods(Dark(), 0.0).score(frames / 255)  # type: ignore[arg-type]
 
 
 def test_a_side_that_says_nothing_counts_for_nothing() -> None:

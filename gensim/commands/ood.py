@@ -11,7 +11,7 @@ import numpy as np
 import tyro
 
 from gensim.core.frames import write_png
-from gensim.ood.bench import BenchConfig
+from gensim.ood.bench_config import BenchConfig
 from gensim.ood.config import DetectorConfig
 
 
@@ -82,9 +82,11 @@ def _fit(options: Fit) -> int:
     config = DetectorConfig(**{item.name: getattr(options, item.name) for item in fields(DetectorConfig)})
     detector = fit(options.data, options.out, config, quiet=options.json)
     frames = int(detector.calibration.frames.sum()) if detector.calibration else 0
+    rarest = detector.calibration.rarest if detector.calibration else 0
     told = {"out": str(options.out), "hash": detector.hash, "parameters": detector.parameters}
-    told |= {"calibration_frames": frames, **detector.about}
+    told |= {"calibration_frames": frames, "rarest_false_alarm_every": rarest, **detector.about}
     text = f"{options.out}: {detector.parameters:,} parameters, calibrated on {frames:,} frames, {detector.hash[:12]}"
+    text += f"\nask for one false alarm in {rarest:,} frames at most, as --false-alarm-every or false_alarm_every"
     print(json.dumps(told) if options.json else text)
     return 0
 
@@ -97,6 +99,8 @@ def _score(options: Score) -> int:
 
     detector = load(options.detector)
     detector.alarm(options.false_alarm_every)
+    if options.episodes is not None and options.episodes < 1:
+        raise ValueError(f"--episodes {options.episodes}: give 1 or more")
     headers = Dataset(options.data).episodes[: options.episodes]
     rows, drawn = [], None
     for header in bar(headers, "score", json=options.json, unit="episode"):

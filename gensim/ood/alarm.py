@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ LEAST = 8  # episodes of a calibration
 FEWEST = 100  # frames between false alarms that can be asked for
 NEEDED = 3  # times as many calibration frames as lie between two false alarms
 ENOUGH = 12  # alarms at a threshold from which it is read; rarer ones are extrapolated
-AIM = 0.85  # of the asked rate
+AIM = 0.75  # of the asked rate
 SURE = 0.75  # share of bootstrap samples in which the rate stays below the aim
 DRAWS = 200  # bootstrap samples
 KEPT = 4096  # scores that are kept of the upper end and of the rest
@@ -57,8 +57,9 @@ class Reference:
     def p(self, scores: np.ndarray) -> np.ndarray:
         """p-values (n,) in (0, 1]: the share of usual frames, this one counted, that are at least as unusual.
 
-        Uniform for a frame drawn from a new episode where episodes are exchangeable (Vovk et al., 2005,
-        doi:10.1007/b106715); n frames say no more than log(n + 1) nats.
+        Conformal p-values (Vovk et al., 2005, doi:10.1007/b106715) would be uniform if all frames were exchangeable.
+        Episodes are and frames are not: small p-values of new episodes are somewhat more frequent than they say, the
+        more so the fewer episodes there are. n frames say no more than log(n + 1) nats.
         """
         return (self.count(scores) + 1.0) / (self.total + 1.0)
 
@@ -108,7 +109,7 @@ class Calibration:
     def threshold(self, every: int) -> float:
         """The nats of rarity at which alarms are raised for one false alarm in `every` frames.
 
-        It aims at 0.85 of the rate, so that in three of four bootstrap samples of episodes no more are raised; where
+        It aims at 0.75 of the rate, so that in three of four bootstrap samples of episodes no more are raised; where
         fewer than 12 alarms would be, the rate is taken to fall exponentially from there on. ValueError for fewer
         calibration frames than three times `every`.
         """
@@ -120,12 +121,13 @@ class Calibration:
         found = [_crossing(self.levels, c, AIM * n / every) for c, n in zip(counts, frames)]
         return float(np.quantile(found, SURE))
 
-    def rate(self, threshold: float) -> float:
-        """False alarms a frame at a threshold, as counted; interpolated between levels."""
-        return float(np.interp(threshold, self.levels, self.counts.sum(0)) / self.frames.sum())
+    @property
+    def rarest(self) -> int:
+        """The most frames between false alarms that can be asked for."""
+        return int(self.frames.sum()) // NEEDED
 
     def _check(self, every: int) -> None:
-        if isinstance(every, bool) or int(every) != every or every < FEWEST:
+        if isinstance(every, bool) or not isinstance(every, (int, np.integer)) or every < FEWEST:
             raise ValueError(f"false_alarm_every={every}: give a whole number of frames from {FEWEST} up")
         there = int(self.frames.sum())
         if there < NEEDED * every:
@@ -150,11 +152,19 @@ class Calibration:
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Calibration:
         """The reverse of `tensors`; KeyError when something is missing."""
         get = {name.removeprefix("calibration."): t for name, t in tensors.items() if name.startswith("calibration.")}
-        reference = Reference(get["table"].numpy(), get["above"].numpy(), int(get["total"]))
+        levels, counts, frames, kind_at = (get[name].numpy() for name in ("levels", "counts", "frames", "kind"))
+        table, above = get["table"].numpy(), get["above"].numpy()
+        sound = [
+            counts.shape == (len(frames), len(levels)) and above.shape == (2, len(table)),
+            (frames > 0).all() and (counts >= 0).all() and (counts <= frames[:, None]).all(),
+            (np.diff(levels) > 0).all() and (np.diff(table) > 0).all() and (np.diff(above) <= 0).all(),
+            int(frames.sum()) == int(get["total"]) and 0 <= int(kind_at) < len(KINDS) and float(get["memory"]) >= 1,
+        ]
+        if not all(sound):
+            raise ValueError("its calibration is none that was ever counted")
+        reference = Reference(table, above, int(get["total"]))
         tails = (tail_of(tensors, "calibration.fast"), tail_of(tensors, "calibration.slow"))
-        kind = KINDS[int(get["kind"])]
-        arrays = (get[name].numpy() for name in ("levels", "counts", "frames"))
-        return cls(reference, float(get["memory"]), kind, *tails, *arrays)
+        return cls(reference, float(get["memory"]), KINDS[int(kind_at)], *tails, levels, counts, frames)
 
 
 @dataclass(frozen=True)
@@ -164,7 +174,7 @@ class Verdict:
     Arguments:
         score: float64 (n,), nats; higher is more unusual.
         p: float64 (n,) in (0, 1], the share of usual frames at least as unusual.
-        e: float64 (n,) >= 0, what a bettor of 1 against "as usual" has now since the episode began.
+        e: float64 (n,) >= 0, what a bettor of 1 against "as usual" has now since the episode began; see `forgetting`.
         alarm: bool (n,), an alarm is raised with this frame.
         sudden: bool (n,), the frame alone raised it, not what piled up.
     """
@@ -207,6 +217,13 @@ class Alarm:
         alarm, sudden, self._rest = _raised(c, self._sum, self._rest, c.fast(score), bet, self.threshold)
         return Verdict(score, p, np.exp(np.minimum(wager, 700.0)), alarm, sudden)
 
+    def over(self, scores: np.ndarray, first: np.ndarray | None = None) -> Verdict:
+        """The verdicts on scores (t,) in order, of which `first` (t,) bool begin an episode; all are one by default."""
+        alarm = self.like(1)
+        first = np.arange(len(scores)) == 0 if first is None else first
+        steps = [alarm.step(scores[t : t + 1], first[t : t + 1]) for t in range(len(scores))]
+        return Verdict(*(np.concatenate([getattr(one, item.name) for one in steps]) for item in fields(Verdict)))
+
     def like(self, rows: int) -> Alarm:
         """The same alarm over other rows, which begin."""
         return Alarm(self.calibration, self.every, rows, self.threshold)
@@ -218,12 +235,13 @@ class Alarm:
             mine.sum[rows], mine.steps[rows] = its.sum, its.steps
 
 
-def check_count(episodes: int) -> None:
+def check_count(episodes: int, because: str = "") -> None:
     """ValueError unless there are episodes enough to calibrate on."""
     if episodes < LEAST:
         given = "no episode" if not episodes else f"{episodes} episodes"
         raise ValueError(
             f"{given} to calibrate on: give {LEAST} whole usual episodes or more that nothing was fitted on"
+            + (f" ({because})" if because else "")
         )
 
 

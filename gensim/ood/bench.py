@@ -8,9 +8,11 @@ as if the camera had been switched, and the usual episode's actions go on.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,7 +25,7 @@ from gensim.ood.auroc import auroc, curve
 from gensim.ood.bench_config import BenchConfig
 from gensim.ood.changes import restreamed
 from gensim.ood.densities import DensityFitConfig
-from gensim.ood.judge import RAW, Cut, Judge, cuts, spread
+from gensim.ood.judge import RAW, Cut, Judge, cuts, flow_of, recorded, some, spread
 from gensim.ood.pairs import BEGIN, LEVEL, WINDOW, Pair, usual
 from gensim.ood.shifts import shifted
 
@@ -77,7 +79,9 @@ class Ground:
     def of(cls, config: BenchConfig, name: str, quiet: bool = True) -> Ground:
         """Fits what a source's pairs are held against."""
         flow = DensityFitConfig(config.flow_steps, config.flow_batch, seed=config.detector.seed)
-        judge = Judge.of(config.data / name / "fit", config.out / "fitted" / name, config.detector, flow, quiet)
+        fitted = config.out / "fitted"
+        general = background(config, flow, fitted / "background", quiet)
+        judge = Judge.of(config.data / name / "fit", fitted / name, config.detector, flow, general, quiet)
         return cls.judged(config, judge, cuts(config.data / name / "held"))
 
     @classmethod
@@ -102,11 +106,20 @@ class Ground:
         return {"ms": judge.milliseconds(self.held[0]), "parameters": judge.detector.parameters, **judge.hashes}
 
 
+def background(config: BenchConfig, flow: DensityFitConfig, out: Path, quiet: bool = True) -> Path:
+    """The folder of a flow of all sources' usual frames, which likelihood ratios are held against."""
+    if not (out / "density.json").is_file():
+        data = [config.data / one.name / "fit" for one in usual()]
+        frames = [some(recorded(folder)) for folder in data]
+        flow_of(frames, out, flow, frames[0].shape[1], quiet)
+    return out
+
+
 def _kept(config: BenchConfig, ground: Ground, pair: Pair) -> dict[str, Any]:
     """A pair's figures from its file, which is made where it is not there."""
     path = config.out / "pairs" / f"{pair.name.replace('/', '--')}.json"
     numbers = {"frames": config.frames, "every": config.every, "draws": config.draws, "seed": config.seed}
-    asked: dict[str, Any] = {**numbers, **ground.judge.hashes}
+    asked: dict[str, Any] = {**numbers, **ground.judge.hashes, "recorded": _mark(config, pair)}
     if path.is_file():
         told = read_json(path)
         odd = differing(told["asked"], asked)
@@ -115,6 +128,14 @@ def _kept(config: BenchConfig, ground: Ground, pair: Pair) -> dict[str, Any]:
         return told
     write_json(path, {"asked": asked, **measure(config, ground, pair)})
     return read_json(path)
+
+
+def _mark(config: BenchConfig, pair: Pair) -> str:
+    """What a pair's recordings are told from others by: the sizes of their files."""
+    names = (pair.inside, pair.outside) if pair.kind in ("environment", "dynamics") else (pair.inside,)
+    files = [path for name in names for path in sorted((config.data / name / "held").glob("*.npz"))]
+    told = [(path.parents[1].name, path.name, path.stat().st_size) for path in files]
+    return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
 
 
 def measure(config: BenchConfig, ground: Ground, pair: Pair) -> dict[str, Any]:
@@ -242,9 +263,9 @@ def _delay(judge: Judge, streams: Streams, scored: Sequence[Scores], every: int)
 
     An alarm before the first unusual frame is an early one; episodes that have one are left out.
     """
-    waited, early = list[float](), 0
+    waited, early, rings = list[float](), 0, judge.rings(every)
     for (_, _, begin), scores in zip(streams, scored):
-        rung = np.flatnonzero(judge.alarms(scores["default"], every))
+        rung = np.flatnonzero(rings(scores["default"]))
         if len(rung) and rung[0] < begin:
             early += 1
         else:

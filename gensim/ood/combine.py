@@ -87,7 +87,7 @@ class Tail:
     def fit(cls, values: np.ndarray) -> Tail:
         """From values (n,) of usual frames."""
         x = np.sort(np.asarray(values, np.float64))
-        share = np.geomspace(1.0, max(EDGE, 20 / len(x)), 64)
+        share = np.geomspace(1.0, min(max(EDGE, 20 / len(x)), 1.0), 64)
         share = share[share >= EDGE] if (share >= EDGE).sum() > 1 else share
         table = np.maximum.accumulate(np.quantile(x, 1 - share))
         excess = x[x >= table[-1]] - table[-1]

@@ -15,14 +15,13 @@ from gensim.core.progress import bar
 from gensim.episodes import ActionSpec
 from gensim.ood.alarm import Alarm, Calibration, Verdict
 from gensim.ood.combine import Blend, Scale, blend_of, mean_nats, scale_of, to_tensors
-from gensim.ood.eye import FRAME_NAMES, GROUP_OF, Eye
+from gensim.ood.eye import FRAME_NAMES, GROUP_OF, TILE, Eye
 from gensim.ood.motion import Motion
 from gensim.ood.named import named
 from gensim.ood.surprise import ACTS, PAST, Surprise, follow, windows
 from gensim.ood.tapes import Tape, check_acts, check_frames, reading
 from gensim.world.tiles import map_tiles
 
-TILE = 4  # moments of a tile of the dynamics
 TIME_NAMES = (*Motion.names, *Surprise.names)
 MOVED = len(Motion.names)
 TIME_SIDES = (*[0] * MOVED, *Surprise.sides)
@@ -96,7 +95,10 @@ class Detector:
         marks frames that begin an episode (frame 0 always does); the action that leads there is not looked at. Slow
         scores hold a running mean of about 50 frames.
         """
-        read = self.read(frames, acts, first)
+        return self.named(self.read(frames, acts, first))
+
+    def named(self, read: Reading) -> dict[str, np.ndarray]:
+        """All named scores (n,) of a reading."""
         frame, time = self.scales[0](read.frame), self.scales[1](read.time)
         nats = self.blends[0](frame), self.blends[1](time)
         whole = {"default": mean_nats(nats), "frame": nats[0], "time": nats[1]}
@@ -127,9 +129,7 @@ class Detector:
     ) -> Verdict:
         """What a monitor would have said of frames in order; see `Alarm`."""
         score = self.streamed(frames, acts, first)
-        begin, alarm = _begins(first, len(score)), self.alarm(every)
-        steps = [alarm.step(score[t : t + 1], begin[t : t + 1]) for t in range(len(score))]
-        return Verdict(*(np.concatenate([getattr(s, name) for s in steps]) for name in vars(steps[0])))
+        return self.alarm(every).over(score, _begins(first, len(score)))
 
     def alarm(self, every: int, rows: int = 1) -> Alarm:
         """Alarms of which one in `every` usual frames is false; ValueError where the calibration supports none."""
@@ -170,23 +170,28 @@ class Detector:
         return map_tiles(lambda *rows: (self.surprise.averaged(*rows),), past, acts, now, motion, size=TILE)[0]
 
     def slow(self, values: Tensor, means: Tensor) -> np.ndarray:
-        """The dynamics' statistics (n, 12); see `Surprise.read`."""
+        """The dynamics' statistics (n, 14); see `Surprise.read`."""
         return map_tiles(lambda *rows: (self.surprise.read(*rows),), values, means, size=TILE)[0].numpy()
 
     # ---------------------------------------------------------------- making and keeping
 
     def recalibrated(
-        self, episodes: Iterable[Tape], rescale: bool = False, kind: str | None = None, quiet: bool = True
+        self,
+        episodes: Iterable[Tape],
+        rescale: bool = False,
+        kind: str | None = None,
+        quiet: bool = True,
+        about: Mapping[str, Any] | None = None,
     ) -> Detector:
         """The same detector with its alarms set on other whole usual episodes, which are read once and not kept.
 
         With `rescale` every other episode is used to scale the scores anew, for frames that look otherwise, such as
-        dreamed ones, and the rest for the alarms. A data set or its folder does, too. ValueError for fewer than 8
-        episodes to set alarms on.
+        dreamed ones, and the rest for the alarms. A data set or its folder does, too. `about` is kept with the
+        detector: where the episodes are from. ValueError for fewer than 8 episodes to set alarms on.
         """
         from gensim.ood.fitting import recalibrated
 
-        return recalibrated(self, bar(reading(episodes), "calibrate", json=quiet, unit="episode"), rescale, kind)
+        return recalibrated(self, bar(reading(episodes), "calibrate", json=quiet, unit="episode"), rescale, kind, about)
 
     def tensors(self) -> dict[str, Tensor]:
         """All numbers by name."""

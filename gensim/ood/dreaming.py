@@ -37,7 +37,7 @@ def dreams(
 
     for begin in range(0, episodes, rows):
         n = min(rows, episodes - begin)
-        env = DreamVectorEnv(num_envs=n, world=str(world), horizon=horizon, trust_floor=0.0, autoreset_mode="Disabled")
+        env = DreamVectorEnv(num_envs=n, world=str(world), horizon=horizon, autoreset_mode="Disabled")
         seeds = [seed + begin + i for i in range(n)]
         yield from _dreamt(env, seeds, policy or _Held(env.single_action_space, seeds))
         env.close()

@@ -31,11 +31,12 @@ def log_bet(p: np.ndarray) -> np.ndarray:
 def forgetting(streams: list[np.ndarray]) -> float:
     """Frames that tell as much as one independent frame would (>= 1): the integrated autocorrelation time of streams.
 
-    Bets raised to the power of one over this: for frames that are independent when so many lie between them, the
-    product is a geometric mean of martingales, whose mean is at most 1 (Hoelder).
+    Bets are raised to the power of one over this: were frames independent when so many lie between them, the product
+    would be a geometric mean of martingales, whose mean is at most 1 (Hoelder). An autocorrelation time stands in for
+    such a distance, so that this holds about, not exactly; whole episodes that are odd are outside it.
     """
-    centre = np.concatenate(streams).mean()
-    total, power = 1.0, float(np.mean([((s - centre) ** 2).mean() for s in streams]))
+    whole = np.concatenate(streams)
+    centre, power, total = whole.mean(), float(whole.var()), 1.0
     if power <= 0:
         return 1.0
     for lag in range(1, LAGS):

@@ -1,4 +1,4 @@
-"""All statistics of frames at once, in tiles of one fixed shape, so that no frame feels its neighbours."""
+"""All statistics of frames at once, each frame computed by itself, so that none feels its neighbours."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gensim.ood.steered import Steered
 from gensim.ood.texture import Texture
 from gensim.world.tiles import map_tiles
 
-TILE = 2  # frames: who watches one agent has one row, and a padded row costs as much as a real one
+TILE = 1  # frame: products of several rows at once may round a row by its place among them
 CHUNK = 256  # frames at once where nothing is judged
 PLACED = 24  # coordinates of the layout that the dynamics are followed in
 FRAME_GROUPS = (Layout, Colours, Texture, Patches, Bottleneck)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from gymnasium import spaces
 
 from gensim.ood.watch import Policy
 
@@ -17,11 +18,13 @@ class Fallback:
     Arguments:
         on_alarm: the policy, or a word where none drives.
         hold: steps that it drives after an alarm; None until the next reset.
+        space: of one row's actions.
         rows: episodes side by side.
     """
 
-    def __init__(self, on_alarm: str | Policy, hold: int | None, rows: int = 1) -> None:
+    def __init__(self, on_alarm: str | Policy, hold: int | None, space: spaces.Space[Any], rows: int = 1) -> None:
         self.policy = None if isinstance(on_alarm, str) else on_alarm
+        self._dtype = space.dtype
         self._hold = -1 if hold is None else hold
         self._left = np.zeros(rows, np.int64)  # steps that it still drives, -1 without end
 
@@ -44,7 +47,7 @@ class Fallback:
         """Actions (rows, ...) of which those of `drives` (rows,) are the fallback's; ValueError for another shape."""
         if self.policy is None or not drives.any():
             return actions
-        mine, its = np.asarray(actions), np.asarray(self.policy(obs))
+        mine, its = np.asarray(actions, self._dtype), np.asarray(self.policy(obs), self._dtype)
         if its.shape != mine.shape:
             raise ValueError(f"the fallback gave actions {its.shape}: give one for each row, {mine.shape}")
-        return np.where(drives.reshape(-1, *[1] * (mine.ndim - 1)), its, mine).astype(mine.dtype)
+        return np.where(drives.reshape(-1, *[1] * (mine.ndim - 1)), its, mine)

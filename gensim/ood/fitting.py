@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -22,6 +22,7 @@ from gensim.ood.config import DetectorConfig
 from gensim.ood.detector import TIME_GRAINS, TIME_SIDES, Detector, Reading
 from gensim.ood.eye import FRAME_NAMES, Eye
 from gensim.ood.motion import Motion
+from gensim.ood.shelf import CARD
 from gensim.ood.surprise import Film, Surprise
 from gensim.ood.tapes import Cut, Shelf, Tape, check_acts, check_frames
 from gensim.world.tiles import one_thread
@@ -39,8 +40,9 @@ def fit(
     """Fits a detector to usual episodes and returns it as `load` would; it is kept in `out`, where that is given.
 
     data is a gensim data set, its folder, or a sequence of episodes: `Episode`s or tuples (frames, acts or None). The
-    same data, config and number of threads give the same file; a fit that was stopped goes on when it is called again.
-    ValueError for too few episodes, and for frames or actions of other kinds.
+    same data, config and number of threads give the same file; a fit that was stopped goes on when it is called again,
+    and one that is done is not done again. ValueError for too few episodes, for frames or actions of other kinds, and
+    for a folder with another detector.
     """
     if out is None:
         with TemporaryDirectory(prefix="detector-") as folder:
@@ -49,7 +51,9 @@ def fit(
     size = _size(shelf)
     parts = split(len(shelf), config)
     about = {"size": size, "action": shelf.action.to_dict() if shelf.action else None} | _provenance(shelf)
-    about |= {"config": config.to_dict(), "episodes": [len(part) for part in parts]}
+    about |= {"config": config.to_dict(), "episodes": [len(part) for part in parts], "data": shelf.mark}
+    if (out / CARD).is_file():
+        return _same(Detector.load(out), about, out)
     work = _opened(out / WORK, about)
     eye = Eye.fit(_sampled(shelf, parts[0], config, size), config.steps, config.seed, work, quiet)
     with one_thread():
@@ -90,11 +94,13 @@ def scaled(detector: Detector, readings: Sequence[Reading]) -> Detector:
     return Detector(detector.eye, detector.surprise, (look, pace), (looks, paces), None, detector.about)
 
 
-def recalibrated(detector: Detector, episodes: Iterable[Cut], rescale: bool, kind: str | None) -> Detector:
+def recalibrated(
+    detector: Detector, episodes: Iterable[Cut], rescale: bool, kind: str | None, about: Mapping[str, Any] | None
+) -> Detector:
     """See `Detector.recalibrated`."""
     if rescale:
         readings = [detector.read(*cut) for cut in episodes]
-        check_count(len(readings[1::2]))
+        check_count(len(readings[1::2]), "every other one of them is used to scale the scores")
         made = scaled(detector, readings[::2])
         scores = [made.combined(read) for read in readings[1::2]]
     else:
@@ -103,8 +109,18 @@ def recalibrated(detector: Detector, episodes: Iterable[Cut], rescale: bool, kin
     old = detector.calibration
     chosen: Any = kind or (old.kind if old else "shiryaev-roberts")
     made.calibration = Calibration.of(scores, chosen)
-    made.about = {**detector.about, "recalibrated": {"episodes": len(scores), "rescaled": rescale}}
+    rescaled = rescale or bool(detector.about.get("recalibrated", {}).get("rescaled"))
+    told = {"episodes": len(scores), "rescaled": rescaled, "from": detector.hash}
+    made.about = {**detector.about, "recalibrated": told | dict(about or {})}
     return made
+
+
+def _same(there: Detector, about: dict[str, Any], out: Path) -> Detector:
+    """A detector that is there already; ValueError unless it is the one that was asked for."""
+    odd = differing(there.about, about)
+    if odd:
+        raise ValueError(f"{out} holds a detector of {odd}: ask for the same, remove it, or give another folder")
+    return there
 
 
 def _size(shelf: Shelf) -> int:

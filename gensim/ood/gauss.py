@@ -34,7 +34,10 @@ class Gauss:
 
     @classmethod
     def fit(cls, rows: Tensor, rank: int, scaled: bool = True) -> Gauss:
-        """From rows (n, d); `scaled` divides each number by its own deviation, shrunk to their mean."""
+        """From rows (n, d); `scaled` divides each number by its own deviation, shrunk to their mean.
+
+        A quarter of the directions at least is left out: of none, what lies outside would be rounding errors.
+        """
         x = rows.double()
         mean, deviation = x.mean(0), x.std(0, unbiased=False)
         scale = deviation + 0.1 * deviation.mean() + TINY if scaled else torch.ones_like(deviation)
@@ -42,7 +45,7 @@ class Gauss:
         values, vectors = torch.linalg.eigh(x.T @ x / len(x))
         values, vectors = values.flip(0).clamp_min(0), vectors.flip(1)
         values = values + FLOOR * values.mean() + TINY
-        k = min(rank, len(values), max(len(x) // 4, 1))
+        k = max(min(rank, 3 * len(values) // 4, len(x) // 4), 1)
         rest = values[k:].mean() if k < len(values) else values[-1]
         basis = vectors[:, :k] * _sign(vectors[:, :k])
         return cls(*(t.float().contiguous() for t in (mean, scale, basis, values[:k].sqrt(), rest)))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +16,20 @@ from gensim.core.files import read_json
 from gensim.core.settings import differing
 from gensim.episodes import Dataset, read_episode
 from gensim.ood.config import DetectorConfig
-from gensim.ood.densities import DensityFitConfig, fit_density, log_probs, new_density
+from gensim.ood.densities import DensityFitConfig, fit_density, new_density
 from gensim.ood.density_files import load_density
 from gensim.ood.detector import TIME_NAMES, Detector
-from gensim.ood.fitting import fit
+from gensim.ood.fitting import fit, split
 from gensim.ood.heads import Head
-from gensim.ood.shelf import load
+from gensim.ood.likelihood import Likelihoods, prefixed, world_surprise
+from gensim.ood.tapes import check_acts
 
 Cut = tuple[np.ndarray, np.ndarray]
 """Frames uint8 (t + 1, h, w, 3) and the actions (t, ...) between them."""
 RAW = "flow likelihood"
 TIMED = ("time", *TIME_NAMES)  # scores that say nothing of a frame by itself
 ENOUGH = 2000  # usual frames that heads and typicality are fitted on
+WORLDS = ("carracing", "takecover")  # sources of which gensim ships a world
 
 
 @dataclass(frozen=True)
@@ -35,61 +38,59 @@ class Judge:
 
     Arguments:
         detector: what gives scores by name, "default" among them.
-        flow: a density of the same frames, whose raw likelihood is the one to beat; None for none.
+        flow: a density of the same frames, whose raw likelihood is the one to beat, and what others made of it.
         heads: combinations of the detector's statistics by others.
-        usual: mean of the flow's log-likelihood on usual frames, in nats.
-        hashes: of detector and flow.
+        world: a world model of the same simulator; None where there is none.
+        hashes: of detector and flows.
     """
 
     detector: Detector
-    flow: Any
+    flow: Likelihoods
     heads: Mapping[str, Head]
-    usual: float
+    world: Any
     hashes: Mapping[str, str]
 
     @classmethod
-    def of(cls, data: Path, out: Path, config: DetectorConfig, flow: DensityFitConfig, quiet: bool = True) -> Judge:
-        """Fits what is not fitted yet to a data set; a fit that was stopped goes on."""
-        here = out / "detector"
-        detector = load(here) if (here / "detector.json").is_file() else fit(data, here, config, quiet)
-        model = _flow(data, out / "flow", flow, detector.size, quiet)
-        asked = {"detector": config.to_dict(), "flow": json.loads(flow.identity())}
-        fitted = {"detector": detector.about["config"], "flow": read_json(out / "flow" / "density.json")["spec"]["fit"]}
-        odd = [f"{name} with {differing(fitted[name], asked[name])}" for name in asked if fitted[name] != asked[name]]
-        if odd:
-            raise ValueError(f"{out} holds a {' and a '.join(odd)}: measure as it was fitted, or give another folder")
-        frames = _some(Dataset(data))
+    def of(
+        cls, data: Path, out: Path, config: DetectorConfig, flow: DensityFitConfig, background: Path, quiet: bool = True
+    ) -> Judge:
+        """Fits what is not fitted yet to a data set; a fit that was stopped goes on. background: a density's folder.
+
+        What others' scores are held against comes from the episodes that the detector's scores are scaled on: no
+        network learned from them.
+        """
+        known = recorded(data)
+        detector = fit(known, out / "detector", config, quiet)
+        model = flow_of(known, out / "flow", flow, detector.size, quiet)
+        frames = some(known, split(len(known.episodes), config)[1])
         read = detector.read(frames, blank(detector, len(frames)), np.ones(len(frames), bool)).frame
         heads = {kind: Head.fit(read, kind) for kind in ("copod", "ecod")}  # type: ignore[arg-type]
-        hashes = {"detector": detector.hash, "flow": read_json(out / "flow" / "density.json")["files"].popitem()[1]}
-        return cls(detector, model, heads, float(log_probs(model, frames).mean()), hashes)
+        folders = {"flow": out / "flow", "background": background}
+        hashes = {name: read_json(path / "density.json")["files"].popitem()[1] for name, path in folders.items()}
+        likelihoods = Likelihoods.fit(model, frames, load_density(background))
+        return cls(detector, likelihoods, heads, _world(data), {"detector": detector.hash, **hashes})
 
     def loose(self, frames: np.ndarray) -> dict[str, np.ndarray]:
         """Scores (n,) by name of frames (n, h, w, 3), each by itself; those that need time are left out."""
-        first, acts = np.ones(len(frames), bool), blank(self.detector, len(frames))
-        found = self.detector.scores(frames, acts, first)
-        found = {name: score for name, score in found.items() if name not in TIMED}
-        if self.heads:
-            read = self.detector.read(frames, acts, first).frame
-            found |= {name: head.score(read) for name, head in self.heads.items()}
-        return found | self._raw(frames)
+        read = self.detector.read(frames, blank(self.detector, len(frames)), np.ones(len(frames), bool))
+        found = {name: score for name, score in self.detector.named(read).items() if name not in TIMED}
+        found |= {name: head.score(read.frame) for name, head in self.heads.items()}
+        return found | prefixed("flow", self.flow.score(frames))
 
     def streamed(self, frames: np.ndarray, acts: np.ndarray, raw: bool = True) -> dict[str, np.ndarray]:
-        """Scores (t + 1,) by name of an episode in order, NaN where one is not known yet; `raw`: the flow's, too."""
-        return self.detector.scores(frames, acts) | (self._raw(frames) if raw else {})
+        """Scores (t + 1,) by name of an episode in order, NaN where one is not known yet; `raw`: dear ones, too."""
+        found = self.detector.scores(frames, acts)
+        if raw:
+            found |= prefixed("flow", self.flow.score(frames))
+        if raw and self.world is not None:
+            told = check_acts(acts, self.detector.action, len(acts))
+            found["world surprise"] = world_surprise(self.world, frames, told)
+        return found
 
-    def _raw(self, frames: np.ndarray) -> dict[str, np.ndarray]:
-        """What the flow says: minus its log-likelihood, and how far that is from usual."""
-        if self.flow is None:
-            return {}
-        nats = log_probs(self.flow, frames)
-        return {RAW: -nats, "flow typicality": np.abs(nats - self.usual)}
-
-    def alarms(self, scores: np.ndarray, every: int) -> np.ndarray:
-        """Whether an alarm is raised, bool (t,), with each of an episode's default scores (t,)."""
-        alarm, first = self.detector.alarm(every), np.zeros(1, bool)
-        rung = [bool(alarm.step(scores[t : t + 1], first | (t == 0)).alarm[0]) for t in range(len(scores))]
-        return np.array(rung, bool)
+    def rings(self, every: int) -> Callable[[np.ndarray], np.ndarray]:
+        """Says with which of an episode's default scores (t,) an alarm is raised, bool (t,)."""
+        alarm = self.detector.alarm(every)
+        return lambda scores: alarm.over(scores).alarm
 
     def milliseconds(self, cut: Cut, frames: int = 200) -> dict[str, float]:
         """Time for one frame after another, as a monitor sees them: median and 95th percentile, and the core's median.
@@ -112,11 +113,16 @@ class Judge:
         return {name: round(float(value), 3) for name, value in found.items()}
 
 
-def cuts(data: Path) -> list[Cut]:
-    """All episodes of a data set; FileNotFoundError that says how to record it."""
+def recorded(data: Path) -> Dataset:
+    """A source's data set; FileNotFoundError that says how to record it."""
     if not (data / "data.json").is_file():
         raise FileNotFoundError(f"{data} is not recorded: run scripts/record_pairs --out {data.parents[1]}")
-    read = (read_episode(path) for path in Dataset(data).paths())
+    return Dataset(data)
+
+
+def cuts(data: Path) -> list[Cut]:
+    """All episodes of a source's data set."""
+    read = (read_episode(path) for path in recorded(data).paths())
     return [(episode.frames(), episode.act) for episode in read]
 
 
@@ -134,17 +140,31 @@ def spread(lengths: Sequence[int], frames: int) -> list[np.ndarray]:
     return [np.arange(0, length, step) for length in lengths]
 
 
-def _some(data: Dataset) -> np.ndarray:
-    """About `ENOUGH` frames of all episodes."""
-    lengths = [header.length + 1 for header in data.episodes]
+def some(data: Dataset, part: Sequence[int] | np.ndarray | None = None) -> np.ndarray:
+    """About `ENOUGH` frames (n, h, w, 3) of the episodes of a part, all by default."""
+    headers = data.episodes if part is None else [data.episodes[int(i)] for i in part]
     found = []
-    for header, at in zip(data.episodes, spread(lengths, ENOUGH)):
+    for header, at in zip(headers, spread([header.length + 1 for header in headers], ENOUGH)):
         episode = read_episode(header.path)
         found += [episode.frame(int(i)) for i in at]
     return np.stack(found)
 
 
-def _flow(data: Path, out: Path, config: DensityFitConfig, size: int, quiet: bool) -> Any:
-    if (out / "density.json").is_file():
-        return load_density(out)
-    return fit_density(new_density("flow", config.seed, size=size), data, config, out, quiet)
+def flow_of(data: Any, out: Path, config: DensityFitConfig, size: int, quiet: bool) -> Any:
+    """A flow fitted to a data set or to episodes' frames, from its folder where it is there; ValueError for another."""
+    if not (out / "density.json").is_file():
+        return fit_density(new_density("flow", config.seed, size=size), data, config, out, quiet)
+    fitted, asked = read_json(out / "density.json")["spec"]["fit"], json.loads(config.identity())
+    if fitted != asked:
+        raise ValueError(f"{out} was fitted with {differing(fitted, asked)}: ask for the same, or remove it")
+    return load_density(out)
+
+
+def _world(data: Path) -> Any:
+    """The world that comes with gensim for a source's simulator; None where there is none."""
+    name = data.parent.name
+    if name not in WORLDS:
+        return None
+    from gensim.world import World
+
+    return World.load(Path(str(files("gensim.envs"))) / name)

@@ -33,8 +33,9 @@ class Layout:
         return self.gauss.read(x)
 
     def place(self, x: Tensor, rank: int) -> Tensor:
-        """The first coordinates (n, rank) of small copies (n, d), in spreads of the first."""
-        return self.gauss.place(x)[:, :rank] / self.gauss.spread[0]
+        """The first coordinates (n, rank) of small copies (n, d), in spreads of the first; 0 where there are fewer."""
+        at = self.gauss.place(x)[:, :rank] / self.gauss.spread[0]
+        return F.pad(at, (0, rank - at.shape[1]))
 
     def standard(self, x: Tensor) -> Tensor:
         """Small copies (n, d), each number less its mean and in deviations of its own."""

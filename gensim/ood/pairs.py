@@ -38,7 +38,7 @@ class Source:
         steps: the longest episode.
         fit: steps recorded for fitting and calibration; none for what is only ever unusual.
         held: steps recorded for scores, of other seeds.
-        change: the change of dynamics in `gensim.ood.shifts` that sets in at step `BEGIN`, at strength `LEVEL`.
+        change: the change of dynamics in `gensim.ood.changes` that sets in at step `BEGIN`, at strength `LEVEL`.
     """
 
     name: str

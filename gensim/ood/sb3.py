@@ -47,7 +47,10 @@ class VecMonitor(VecEnvWrapper):
             raise ValueError(f"observations {venv.observation_space} are no images: watch before frames are stacked")
         self._look, self._tell = look, teller(venv.action_space, detector, acts)
         self._watch = Watch(detector, false_alarm_every, venv.num_envs)
-        self._fallback, self._drives = Fallback(on_alarm, hold, venv.num_envs), np.zeros(venv.num_envs, bool)
+        self._fallback, self._drives = (
+            Fallback(on_alarm, hold, venv.action_space, venv.num_envs),
+            np.zeros(venv.num_envs, bool),
+        )
         self._obs: Any = None
 
     def reset(self) -> Any:
@@ -72,11 +75,14 @@ class VecMonitor(VecEnvWrapper):
         last = [old[i]["terminal_observation"] if done[i] else row for i, row in enumerate(seen)]
         told = infos(*self._watch.step(self._frames(last), self._tell(self._actions)))
         new = [{**info, **row, "ood_fallback": bool(f)} for info, row, f in zip(old, told, self._drives)]
+        for row, action in zip(new, self._actions if self._fallback.policy is not None else ()):
+            row["ood_action"] = action
         self._fallback.answer([row["ood_alarm"] for row in told])
         if done.any():
             index = np.flatnonzero(done)
             self._fallback.release(index)
-            self.reset_infos = [dict(info) for info in self.venv.reset_infos]
+            for i in index:
+                self.reset_infos[i] = dict(self.venv.reset_infos[i])
             self._begin([seen[i] for i in index], index)
         self._obs = obs
         return obs, rew, done, new

@@ -9,12 +9,16 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from gensim.core.files import inside, line, load_tensors, read_json, save_tensors, sha256, write_json
 from gensim.core.frames import check_side
-from gensim.ood.detector import Detector
+from gensim.ood.combine import LEVELS as QUANTILES
+from gensim.ood.detector import TIME_NAMES, Detector
+from gensim.ood.eye import FRAME_NAMES
+from gensim.ood.surprise import ACTS
 
 FORMAT = 1
 WEIGHTS, CARD = "detector.safetensors", "detector.json"
@@ -70,6 +74,7 @@ def read(folder: str | Path) -> Detector:
     _finite(tensors, path)
     try:
         detector = Detector.of(tensors, about)
+        _sound(detector, tensors)
     except (KeyError, RuntimeError, ValueError, IndexError, TypeError) as fault:
         raise ValueError(f"{path} does not hold a detector ({line(fault)}): fit it anew") from fault
     detector.hash = card["files"][WEIGHTS]
@@ -92,6 +97,26 @@ def _finite(tensors: Mapping[str, Tensor], path: Path) -> None:
     odd = [name for name, value in tensors.items() if not torch.isfinite(value).all()]
     if odd:
         raise ValueError(f"{path}: {odd[0]} holds NaN or infinity: fit it anew")
+
+
+def _sound(detector: Detector, tensors: Mapping[str, Tensor]) -> None:
+    """ValueError unless a detector holds just these tensors, of the kinds that are written, and can judge."""
+    for name, value in tensors.items():
+        wide = name.startswith(("scale.", "blend.", "calibration."))
+        kinds = (torch.float64, torch.int64) if wide else (torch.float32,)
+        if value.dtype not in kinds:
+            raise ValueError(f"{name} is {value.dtype}")
+    odd = tensors.keys() ^ detector.tensors().keys()
+    if odd:
+        raise ValueError(f"{min(odd)} should not be there, or is missing")
+    for (scale, blend), names in zip(zip(detector.scales, detector.blends), (FRAME_NAMES, TIME_NAMES)):
+        f = len(names)
+        shapes = scale.table.shape, scale.slope.shape, scale.side.shape, blend.root.shape
+        if shapes != ((f, QUANTILES), (f, 2), (f,), (f, f)) or (np.diff(scale.table) < 0).any():
+            raise ValueError("its scales are no scales of its statistics")
+    frames = np.zeros((ACTS + 2, detector.size, detector.size, 3), np.uint8)
+    acts = None if detector.action is None else np.stack([np.zeros_like(detector.action.space.sample())] * (ACTS + 1))
+    detector.streamed(frames, acts)
 
 
 def _digest(about: Mapping[str, Any]) -> str:

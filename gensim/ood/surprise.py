@@ -110,8 +110,10 @@ class Surprise:
     ) -> Surprise:
         """From episodes, of whose features `steered` follow actions; training that was stopped goes on from `work`.
 
-        Every fourth episode is not trained on: the errors there say how large they are.
+        Every fourth episode is not trained on: the errors there say how large they are. Those that are too short to say
+        anything are left out.
         """
+        films = [film for film in films if len(film[0]) > ACTS]
         held = films[::4] if len(films) > 3 else films
         past, acts, now, _ = windows([film for i, film in enumerate(films) if i % 4 or len(films) < 4])
         change = (now - past[:, -1]).std(0, unbiased=False) + 1e-3

@@ -24,7 +24,7 @@ class VectorMonitor(VectorWrapper):
         detector, false_alarm_every, hold, acts: `Monitor`'s.
         on_alarm: "flag"; "truncate", where the environment resets no rows by itself (AutoresetMode.DISABLED); or a
             policy, a function from all rows' observations to all rows' actions, of which those of rows with an alarm
-            are taken.
+            are taken; `info["ood_action"]` has what was executed.
     """
 
     def __init__(
@@ -53,7 +53,11 @@ class VectorMonitor(VectorWrapper):
                 f"observations {env.single_observation_space} are no images: make the environments with "
                 'render_mode="rgb_array" and without autoreset in the same step'
             )
-        self._fallback, self._done = Fallback(on_alarm, hold, env.num_envs), np.zeros(env.num_envs, bool)
+        self._fallback, self._done = (
+            Fallback(on_alarm, hold, env.single_action_space, env.num_envs),
+            np.zeros(env.num_envs, bool),
+        )
+        self._late = np.zeros(env.num_envs, bool)  # rows whose first observation raised an alarm
         self._obs: Any = None
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
@@ -67,19 +71,22 @@ class VectorMonitor(VectorWrapper):
         blank = {key: "" if key == "ood_reason" else type(value)() for key, value in told[0].items()}
         whole = [dict(blank) for _ in range(self.num_envs)]
         for i, row in zip(rows, told):
-            whole[i] = row
+            whole[i], self._late[i] = row, row["ood_alarm"]
         return obs, {**info, **_masked(whole, mask)}
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """One step of every row, judged; by the fallback's actions where it acts."""
         fallback = self._fallback.turn()
         actions = self._fallback.mixed(actions, self._obs, fallback)
+        told = self._tell(actions)
         obs, rew, term, trunc, info = self.env.step(actions)
+        if self._fallback.policy is not None:
+            info = {**info, "ood_action": np.array(actions), "_ood_action": ~self._waiting()}
         done = np.asarray(term) | np.asarray(trunc)
         last = self._last(obs, info, done)
-        first = self._done if self.mode == AutoresetMode.NEXT_STEP else np.zeros(self.num_envs, bool)
+        first = self._waiting()
         self._fallback.release(first)
-        rows = infos(*self._watch.step(self._frames(last), self._tell(actions), first))
+        rows = infos(*self._watch.step(self._frames(last), told, first))
         self._fallback.answer([row["ood_alarm"] for row in rows])
         for i, row in enumerate(rows):
             row["ood_fallback"] = bool(fallback[i] and not first[i])
@@ -87,8 +94,13 @@ class VectorMonitor(VectorWrapper):
         if self.mode == AutoresetMode.SAME_STEP and done.any():
             return obs, rew, term, trunc, self._reopened(obs, info, rows, done)
         if self.on_alarm == "truncate":
-            trunc = np.asarray(trunc) | [row["ood_alarm"] for row in rows]
+            trunc = np.asarray(trunc) | [row["ood_alarm"] for row in rows] | self._late
+            self._late[:] = False
         return obs, rew, term, trunc, {**info, **_masked(rows, np.ones(self.num_envs, bool))}
+
+    def _waiting(self) -> np.ndarray:
+        """Rows (n,) bool that a step resets, whatever their action."""
+        return self._done if self.mode == AutoresetMode.NEXT_STEP else np.zeros(self.num_envs, bool)
 
     def _last(self, obs: Any, info: dict[str, Any], done: np.ndarray) -> Any:
         """What each row saw last of the episode that was stepped."""

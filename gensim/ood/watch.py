@@ -30,6 +30,8 @@ class Watch:
     """
 
     def __init__(self, detector: Detector, false_alarm_every: int = 10_000, rows: int = 1) -> None:
+        if not isinstance(detector, Detector):
+            raise ValueError(f'detector={detector!r}: give a detector, such as gensim.ood.load("carracing")')
         self.detector, self.every, self.rows = detector, false_alarm_every, rows
         self._alarm, self._stream = detector.alarm(false_alarm_every, rows), detector.stream(rows)
         self._opened = np.zeros(rows, bool)
@@ -101,9 +103,9 @@ def teller(space: spaces.Space, detector: Detector, acts: Callable[[Any], Any] |
 
 def check_on_alarm(on_alarm: Any, hold: int | None) -> None:
     """ValueError unless an alarm can be answered so."""
-    if on_alarm not in ("flag", "truncate") and not callable(on_alarm):
+    if not callable(on_alarm) and not (isinstance(on_alarm, str) and on_alarm in ("flag", "truncate")):
         raise ValueError(f'on_alarm={on_alarm!r}: give "flag", "truncate" or a function from obs to action')
-    if hold is not None and (isinstance(hold, bool) or hold < 1):
+    if hold is not None and (isinstance(hold, bool) or not isinstance(hold, (int, np.integer)) or hold < 1):
         raise ValueError(
             f"hold={hold}: give the steps that the fallback acts for, 1 or more, or None: to the next reset"
         )
