@@ -7,8 +7,8 @@ and an alarm begin the evidence anew, and for 50 frames after an alarm there is 
 frame; the mean run length is frames between alarms over all frames. Intervals: bootstrap over whole episodes.
 
 Delays: the last episodes are shifted from frame 50 on, at strength 3. Beside them stands a case in which everything is
-known: scores that are independent and normal, whose mean moves, so that log(N) / KL bounds the delay of any alarm from
-below, up to terms of lower order (Lorden, 1971, doi:10.1214/aoms/1177693055).
+known: scores that are independent and normal, whose mean moves. log(N) / KL bounds the worst mean delay of any alarm
+from below, up to terms of lower order (Lorden, 1971, doi:10.1214/aoms/1177693055); ours has its onset at frame 50.
 
 Run again to go on: scores are kept a block of episodes at a time.
 """
@@ -32,7 +32,7 @@ import gensim.ood
 from gensim.agents.filter import Pilot, load
 from gensim.agents.score import alone, play
 from gensim.core.circumstances import circumstances, tell
-from gensim.core.files import atomic_path, load_arrays, write_json
+from gensim.core.files import atomic_path, load_arrays, read_json, sha256, write_json
 from gensim.core.progress import bar
 from gensim.envs.real import RealEnv, make_real
 from gensim.ood.alarm import Alarm, Calibration
@@ -79,22 +79,32 @@ class FalseAlarms:
 
 def main(config: FalseAlarms) -> None:
     """Plays, scores, counts and writes."""
-    told: dict[str, Any] = {"known": known(config)}
+    told: dict[str, Any] = {name: one for name, one in _there(config).items() if name not in config.names}
+    told["known"] = known(config)
     for name in config.names:
-        scores = [*nominal(config, name)]
         detector = gensim.ood.load(name)
+        for every in config.every:
+            detector.alarm(every)  # says at once where the calibration does not support it
+        scores = [*nominal(config, name)]
         told[name] = {
             "detector": detector.hash,
             "frames": sum(map(len, scores)),
             "episodes": len(scores),
             "first_seed": config.first,
+            "said": said(detector, scores, config),
             "rates": {str(every): rated(detector, scores, every, config.draws) for every in config.every},
             "delays": delays(config, name, detector),
         }
         settings = {key: value for key, value in asdict(config).items() if key not in ("work", "out")}
         write_json(config.out, {**circumstances(), "settings": settings, **told})
         for every, rate in told[name]["rates"].items():
-            print(f"{name}: one in {every} asked, one in {rate['run_length']:.0f} found", flush=True)
+            print(f"{name}: one in {every} asked, {rate['alarms']} in {told[name]['frames']:,} found", flush=True)
+
+
+def _there(config: FalseAlarms) -> dict[str, Any]:
+    """What was counted for detectors by name before."""
+    found = read_json(config.out) if config.out.is_file() else {}
+    return {name: found[name] for name in SIMULATORS if name in found}
 
 
 # -------------------------------------------------------------------- usual frames
@@ -169,12 +179,13 @@ class Taped:
 
 
 def _path(config: FalseAlarms, name: str, block: int) -> Path:
-    return config.work / name / _hash(name)[:12] / f"{config.first}-{block:05d}.npz"
+    return config.work / name / _mark(name) / f"{config.first}-{block:05d}.npz"
 
 
 @lru_cache
-def _hash(name: str) -> str:
-    return gensim.ood.load(name).hash
+def _mark(name: str) -> str:
+    """Which detector and which agent."""
+    return f"{gensim.ood.load(name).hash[:12]}-{sha256(ROOT / 'agents' / name / 'policy.safetensors')[:12]}"
 
 
 def _read(path: Path) -> list[np.ndarray]:
@@ -185,16 +196,10 @@ def _read(path: Path) -> list[np.ndarray]:
 # -------------------------------------------------------------------- alarms
 
 
-def rung(alarm: Alarm, scores: np.ndarray) -> np.ndarray:
-    """Which frames of an episode raise an alarm, bool (t,)."""
-    said = [alarm.step(scores[t : t + 1], np.array([t == 0])).alarm[0] for t in range(len(scores))]
-    return np.array(said, bool)
-
-
 def rated(detector: Detector, episodes: Sequence[np.ndarray], every: int, draws: int) -> dict[str, Any]:
     """Alarms on usual episodes: their rate over the asked one and frames between them, with 95 % intervals."""
     alarm = detector.alarm(every)
-    counts = np.array([rung(alarm, scores).sum() for scores in episodes], np.float64)
+    counts = np.array([alarm.over(scores).alarm.sum() for scores in episodes], np.float64)
     frames = np.array([len(scores) for scores in episodes], np.float64)
     rng = np.random.Generator(np.random.Philox(key=[every, 2**57]))
     n = len(frames)
@@ -207,10 +212,20 @@ def rated(detector: Detector, episodes: Sequence[np.ndarray], every: int, draws:
         "rate_over_asked": rate,
         "rate_ci95": [float(low), float(high)],
         "upper95": float(np.quantile(rates, 0.95)),
-        "run_length": float(frames.sum() / max(alarms, 1)),
+        "run_length": float(frames.sum() / alarms) if alarms else None,
         "run_length_ci95": [float(every / high) if high else None, float(every / low) if low else None],
         "threshold": alarm.threshold,
     }
+
+
+def said(detector: Detector, episodes: Sequence[np.ndarray], config: FalseAlarms) -> dict[str, Any]:
+    """What p-values and evidence come to on usual frames: shares of p below a level, and the mean e at the end."""
+    alarm = detector.alarm(config.every[0])
+    verdicts = [alarm.over(scores) for scores in episodes]
+    p = np.concatenate([one.p for one in verdicts])
+    last = np.array([one.e[-1] for one in verdicts])
+    below = {str(level): float((p <= level).mean()) for level in (0.05, 0.01, 0.001)}
+    return {"p_below": below, "e_at_end": {"mean": float(last.mean()), "highest": float(last.max())}}
 
 
 def delays(config: FalseAlarms, name: str, detector: Detector) -> dict[str, Any]:
@@ -233,7 +248,7 @@ def delays(config: FalseAlarms, name: str, detector: Detector) -> dict[str, Any]
 
 def waiting(alarm: Alarm, episodes: Sequence[np.ndarray]) -> dict[str, Any]:
     """Unusual frames up to and with the alarm; episodes in which it rang before them are left out."""
-    firsts = [np.flatnonzero(rung(alarm, scores)) for scores in episodes]
+    firsts = [np.flatnonzero(alarm.over(scores).alarm) for scores in episodes]
     kept = [at for at in firsts if not len(at) or at[0] >= ONSET]
     waits = np.array([at[0] - ONSET + 1.0 if len(at) else np.inf for at in kept])
     median = float(np.median(waits)) if len(waits) else np.inf
@@ -253,8 +268,10 @@ def known(config: FalseAlarms, episodes: int = 400, rows: int = 400) -> dict[str
                 score = rng.standard_normal(rows) + mean * (t >= ONSET)
                 said = alarm.step(score, np.full(rows, t == 0)).alarm & np.isnan(waits)
                 waits[said] = t - ONSET + 1
-            after = waits[~(waits < 1)]
-            told = {"median": float(np.median(np.nan_to_num(after, nan=np.inf))), "mean": float(np.nanmean(after))}
+            after = np.nan_to_num(waits[~(waits < 1)], nan=np.inf)  # without those that rang before
+            median, missed = float(np.median(after)), int(np.isinf(after).sum())
+            told = {"median": median if np.isfinite(median) else None, "missed": missed, "rows": len(after)}
+            told["mean"] = None if missed else float(after.mean())
             bound = float(np.log(every) / (mean**2 / 2))
             found.setdefault(str(every), {})[str(mean)] = {**told, "kl": mean**2 / 2, "bound": bound}
     return found

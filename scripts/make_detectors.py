@@ -20,7 +20,10 @@ import tyro
 import gensim.ood
 from gensim.agents.filter import Pilot, driver, load
 from gensim.core.files import sha256
+from gensim.core.settings import differing
+from gensim.envs.engine import load_world
 from gensim.envs.real import make_real
+from gensim.envs.registry import folder_of
 from gensim.envs.spec import spec_of
 from gensim.episodes import Dataset
 from gensim.episodes.record import Maker, RecordConfig, record
@@ -62,11 +65,15 @@ def main(config: Make) -> None:
     """Records, fits and writes what is missing."""
     for name in config.names:
         real, other = (config.out / name / kind for kind in ("detector", "detector-dreamed"))
-        if not (real / "detector.json").is_file():
-            gensim.ood.fit(recorded(config, name), real, config.detector, quiet=False)
+        detector = gensim.ood.fit(recorded(config, name), real, config.detector, quiet=False)
+        about = {"world": f"gensim:{name}", "hash": load_world(folder_of(f"gensim:{name}")).hash}
         if not (other / "detector.json").is_file():
             episodes = dreamed(name, config.dreams, config.first)
-            gensim.ood.load(real).recalibrated(episodes, rescale=True, quiet=False).save(other)
+            detector.recalibrated(episodes, rescale=True, quiet=False, about=about).save(other)
+        made = gensim.ood.load(other).about["recalibrated"]
+        odd = differing(made, made | about | {"from": detector.hash})
+        if odd:
+            raise ValueError(f"{other} was made with {odd}: remove it to make it again")
         for folder in (real, other):
             size = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
             print(f"{folder}: {size / 1e6:.1f} MB, {gensim.ood.load(folder).hash[:12]}", flush=True)

@@ -24,7 +24,7 @@ import gensim.ood
 from gensim.agents.filter import Driver, driver
 from gensim.agents.score import alone
 from gensim.core.circumstances import circumstances, tell
-from gensim.core.files import atomic_path, read_json, write_json
+from gensim.core.files import atomic_path, read_json, sha256, write_json
 from gensim.core.settings import differing
 from gensim.envs.carracing.readings import speed
 from gensim.envs.real import make_real
@@ -84,16 +84,9 @@ class Monitored:
             )
 
 
-class Brakes:
-    """Wheel straight and the brake on until the car stands; remembers what it did."""
-
-    def __init__(self) -> None:
-        self.last = np.zeros(2, np.float32)
-
-    def __call__(self, frame: np.ndarray) -> np.ndarray:
-        """The action on a frame uint8 (64, 64, 3)."""
-        self.last = np.array([0.0, -0.6 if speed(frame[None])[0] > 0 else 0.0], np.float32)
-        return self.last
+def brake(frame: np.ndarray) -> np.ndarray:
+    """Wheel straight and the brake on until the car stands: the action on a frame uint8 (64, 64, 3)."""
+    return np.array([0.0, -0.6 if speed(frame[None])[0] > 0 else 0.0], np.float32)
 
 
 def main(config: Monitored) -> None:
@@ -110,7 +103,8 @@ def _driven(config: Monitored, pool: ProcessPoolExecutor, case: str, watched: bo
     """Each track's figures, from its file where it was driven."""
     name = f"{case.replace(' ', '-')}-{'watched' if watched else 'alone'}"
     path = config.work / f"{name}.json"
-    asked: dict[str, Any] = {"first": config.first, "episodes": config.episodes}
+    agent = sha256(ROOT / "agents" / "carracing" / "policy.safetensors")
+    asked: dict[str, Any] = {"first": config.first, "episodes": config.episodes, "case": _named(case), "agent": agent}
     if watched:
         asked |= {"every": config.false_alarm_every, "hold": config.hold, "detector": gensim.ood.load("carracing").hash}
     if path.is_file():
@@ -132,15 +126,14 @@ def drive(config: Monitored, case: str, watched: bool, seed: int) -> dict[str, f
     given = CASES[case]
     if given is not None:
         env = changed(real, *given)
-    brakes = Brakes()
     if watched:
         detector = gensim.ood.load("carracing")
-        env = gensim.ood.Monitor(env, detector, config.false_alarm_every, brakes, config.hold)
+        env = gensim.ood.Monitor(env, detector, config.false_alarm_every, brake, config.hold)
     car = real.env.unwrapped
-    return _episode(env, driver(ROOT / "agents" / "carracing"), seed, brakes, lambda: _off(car))
+    return _episode(env, driver(ROOT / "agents" / "carracing"), seed, lambda: _off(car))
 
 
-def _episode(env: Any, agent: Driver, seed: int, brakes: Brakes, off: Callable[[], bool]) -> dict[str, float]:
+def _episode(env: Any, agent: Driver, seed: int, off: Callable[[], bool]) -> dict[str, float]:
     """Drives to the end; the agent is told which action was really executed."""
     frame, _ = env.reset(seed=seed)
     agent.reset(seed)
@@ -149,7 +142,7 @@ def _episode(env: Any, agent: Driver, seed: int, brakes: Brakes, off: Callable[[
     while not done:
         act = agent.act(frame, act)
         frame, rew, term, trunc, info = env.step(act)
-        act = brakes.last if info.get("ood_fallback") else act
+        act = info.get("ood_action", act)
         now, done = off(), term or trunc
         step = (float(rew), now, now and not was, info.get("ood_alarm", False), info.get("ood_fallback", False), 1)
         told = {name: told[name] + float(value) for name, value in zip(FIGURES, step)}
