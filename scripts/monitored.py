@@ -25,11 +25,13 @@ from gensim.agents.filter import Driver, driver
 from gensim.agents.score import alone
 from gensim.core.circumstances import circumstances, tell
 from gensim.core.files import atomic_path, read_json, sha256, write_json
+from gensim.core.frames import write_png
 from gensim.core.settings import differing
 from gensim.envs.carracing.readings import speed
 from gensim.envs.real import make_real
 from gensim.episodes.record import SEED_LIMIT
 from gensim.ood.changes import Spell, changed
+from gensim.ood.story import story
 
 ROOT = Path(__file__).parents[1]
 BEGIN, STEPS = 60, 40
@@ -49,6 +51,7 @@ CASES: dict[str, tuple[str, float, Spell] | None] = {
     "weak engine": ("power", 4, LASTING),
     "late actions": ("late", 3, LASTING),
 }
+SHOWN, FILM = "fog for a while", 160  # the case that is drawn, and steps of it
 FIGURES = ("return", "off_track", "crashes", "alarms", "fallback", "steps")
 
 
@@ -74,6 +77,8 @@ class Monitored:
     """Folder of what was driven."""
     out: Path = Path("results/monitored.json")
     """Where the result goes; a table goes beside it."""
+    picture: Path = Path("docs/monitor.png")
+    """Where a picture of the first track goes: what the agent sees in a fog, and what the monitor says."""
 
     def __post_init__(self) -> None:
         unknown = sorted({*self.cases} - CASES.keys())
@@ -82,6 +87,24 @@ class Monitored:
             raise ValueError(
                 f"{given}: give cases of {', '.join(CASES)}, two tracks or more, seeds below {SEED_LIMIT:,}"
             )
+
+
+def filmed(config: Monitored) -> np.ndarray:
+    """The beginning of the first track in a fog, as `gensim.ood.story.story` draws it, uint8 (h, w, 3)."""
+    given = CASES[SHOWN]
+    assert given is not None
+    env, agent = changed(make_real("CarRacing-v3"), *given), driver(ROOT / "agents" / "carracing")
+    frame, _ = env.reset(seed=config.first)
+    agent.reset(config.first)
+    frames, acts = [frame], list[np.ndarray]()
+    while len(acts) < FILM:
+        acts.append(np.asarray(agent.act(frame, acts[-1] if acts else None)))
+        frame, *_ = env.step(acts[-1])
+        frames.append(frame)
+    env.close()
+    detector = gensim.ood.load("carracing")
+    seen = np.stack(frames)
+    return story(detector, seen, detector.watched(seen, np.stack(acts), config.false_alarm_every))
 
 
 def brake(frame: np.ndarray) -> np.ndarray:
@@ -97,6 +120,8 @@ def main(config: Monitored) -> None:
             rows.append(_row(config, case, *(_driven(config, pool, case, watched) for watched in (False, True))))
             _write(config, rows)
             print(f"{case}: {_words(rows[-1])}", flush=True)
+    if SHOWN in config.cases:
+        write_png(config.picture, filmed(config))
 
 
 def _driven(config: Monitored, pool: ProcessPoolExecutor, case: str, watched: bool) -> list[dict[str, float]]:
@@ -182,7 +207,7 @@ def _named(case: str) -> dict[str, Any] | None:
 
 
 def _write(config: Monitored, rows: Sequence[dict[str, Any]]) -> None:
-    settings = {key: value for key, value in asdict(config).items() if key not in ("work", "out")}
+    settings = {key: value for key, value in asdict(config).items() if key not in ("work", "out", "picture")}
     write_json(config.out, {**circumstances(), "settings": settings, "rows": list(rows)})
     head = ["case", "return alone", "watched", "off track alone (frames)", "watched", "crashes alone", "watched"]
     lines = ["| " + " | ".join([*head, "alarms", "steps braked"]) + " |", "|" + "---|" * (len(head) + 2)]
