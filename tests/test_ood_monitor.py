@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -123,6 +124,14 @@ def test_an_alarm_at_the_first_observation_truncates_with_the_first_step(detecto
     many.reset(seed=[0, 1])
     ends = [many.step(np.stack([acts_of(0)[t]] * 2))[3].tolist() for t in range(2)]
     assert ends == [[False, True], [False, False]]
+
+
+def test_a_monitor_goes_on_in_another_process(detector: Detector) -> None:
+    env = ood.Monitor(gym.make("test/Rink-v0"), detector, EVERY)
+    env.reset(seed=1)
+    env.step(acts_of(1)[0])
+    other = pickle.loads(pickle.dumps(env))
+    assert verdict(env.step(acts_of(1)[1])[4]) == verdict(other.step(acts_of(1)[1])[4])
 
 
 @pytest.mark.parametrize("hold", [None, 2])

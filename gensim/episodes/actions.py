@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -99,16 +100,20 @@ def to_simulator(space: spaces.Space) -> Callable[[Any], Any]:
 def from_simulator(space: spaces.Space) -> Callable[[np.ndarray], np.ndarray]:
     """The reverse for many steps: a Box's (t, ...) as float32 (t, k) in -1..1, a Discrete's (t,) from 0."""
     if isinstance(space, spaces.Discrete):
-        start = int(space.start)
-        return lambda act: np.asarray(act, np.int64) - start
-    low, half = _range(space)
+        return partial(_from_zero, int(space.start))
+    return partial(_unscaled, *_range(space))
 
-    def unit(act: np.ndarray) -> np.ndarray:
-        act = np.asarray(act).reshape(len(act), *low.shape)
-        unscaled = np.where((low == -1.0) & (half == 1.0), act, (act - low) / half - 1.0)
-        return np.clip(unscaled, -1.0, 1.0).astype(np.float32).reshape(len(act), -1)  # (t, k)
 
-    return unit
+def _from_zero(start: int, act: npt.ArrayLike) -> np.ndarray:
+    return np.asarray(act, np.int64) - start
+
+
+def _unscaled(low: np.ndarray, half: np.ndarray, act: npt.ArrayLike) -> np.ndarray:
+    """Actions (t, ...) from their bounds to -1..1, float32 (t, k)."""
+    act = np.asarray(act)
+    act = act.reshape(len(act), *low.shape)
+    unscaled = np.where((low == -1.0) & (half == 1.0), act, (act - low) / half - 1.0)
+    return np.clip(unscaled, -1.0, 1.0).astype(np.float32).reshape(len(act), -1)
 
 
 def _range(space: spaces.Space) -> tuple[np.ndarray, np.ndarray]:

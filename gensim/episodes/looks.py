@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,12 @@ def image_of(space: spaces.Space) -> Callable[[Any], np.ndarray] | None:
     if isinstance(space, spaces.Dict):
         keys = [key for key, part in space.items() if _is_image(part)]
         if len(keys) == 1:
-            return lambda obs: _coloured(obs[keys[0]])
+            return partial(_part, keys[0])
     return None
+
+
+def _part(key: str, obs: Any) -> np.ndarray:
+    return _coloured(obs[key])
 
 
 def _is_image(space: spaces.Space) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,7 @@ from gymnasium import spaces
 from gensim.core.frames import resize
 from gensim.episodes.actions import ActionSpec, from_simulator
 from gensim.episodes.looks import image_of
-from gensim.ood.alarm import Verdict
-from gensim.ood.combine import mean_nats
+from gensim.ood.alarm import Alarm, Verdict
 from gensim.ood.detector import Detector
 from gensim.ood.reasons import reason
 
@@ -27,13 +27,17 @@ class Watch:
         detector: what is usual; one that was calibrated.
         false_alarm_every: usual frames between false alarms, on average; see `Calibration.threshold`.
         rows: n.
+        alarm: one for as many frames between false alarms, whose threshold is taken over.
     """
 
-    def __init__(self, detector: Detector, false_alarm_every: int = 10_000, rows: int = 1) -> None:
+    def __init__(
+        self, detector: Detector, false_alarm_every: int = 10_000, rows: int = 1, alarm: Alarm | None = None
+    ) -> None:
         if not isinstance(detector, Detector):
             raise ValueError(f'detector={detector!r}: give a detector, such as gensim.ood.load("carracing")')
         self.detector, self.every, self.rows = detector, false_alarm_every, rows
-        self._alarm, self._stream = detector.alarm(false_alarm_every, rows), detector.stream(rows)
+        self._alarm = detector.alarm(false_alarm_every, rows) if alarm is None else alarm.like(rows)
+        self._stream = detector.stream(rows)
         self._opened = np.zeros(rows, bool)
 
     def step(
@@ -45,21 +49,17 @@ class Watch:
         """
         first = ~self._opened | (np.zeros(self.rows, bool) if first is None else np.asarray(first, bool))
         self._opened[:] = True
-        read = self._stream.step(frames, acts, first)
-        d = self.detector
-        scores = d.scales[0](read.frame), d.scales[1](read.time)
-        verdict = self._alarm.step(mean_nats([blend(z) for blend, z in zip(d.blends, scores)]), first)
+        read, d = self._stream.step(frames, acts, first), self.detector
+        verdict = self._alarm.step(d.combined(read), first)
         why = [""] * self.rows
         for i in np.flatnonzero(verdict.alarm):
-            why[i] = reason(d, frames[i], scores[0][i], scores[1][i], bool(verdict.sudden[i]))
+            (score,), (time,) = d.scales[0](read.frame[i : i + 1]), d.scales[1](read.time[i : i + 1])
+            why[i] = reason(d, frames[i], score, time, bool(verdict.sudden[i]))
         return verdict, why
 
     def begin(self, frames: np.ndarray, rows: np.ndarray) -> tuple[Verdict, list[str]]:
         """The verdict on first frames (m, h, w, 3) of new episodes in some rows (m,) int; the others stand still."""
-        fresh = object.__new__(Watch)
-        fresh.detector, fresh.every, fresh.rows = self.detector, self.every, len(rows)
-        fresh._alarm, fresh._stream = self._alarm.like(len(rows)), self.detector.stream(len(rows))
-        fresh._opened = np.zeros(len(rows), bool)
+        fresh = Watch(self.detector, self.every, len(rows), self._alarm)
         told = fresh.step(frames)
         self._alarm.put(rows, fresh._alarm)
         self._stream.put(rows, fresh._stream)
@@ -76,18 +76,27 @@ def infos(verdict: Verdict, why: list[str]) -> list[dict[str, Any]]:
 def looker(space: spaces.Space, size: int) -> Callable[[Any], np.ndarray] | None:
     """How to take a frame uint8 (size, size, 3) from an observation; None where it has no image."""
     if isinstance(space, spaces.Box) and space.dtype == np.uint8 and len(space.shape) == 3 and space.shape[0] == 3:
-        return lambda obs: resize(np.ascontiguousarray(np.moveaxis(obs, 0, -1)), size)  # torch's order
+        return partial(_small, _turned, size)
     look = image_of(space)
-    return None if look is None else lambda obs: resize(np.ascontiguousarray(look(obs)), size)
+    return None if look is None else partial(_small, look, size)
+
+
+def _turned(obs: np.ndarray) -> np.ndarray:
+    """An image in torch's order (3, h, w) as (h, w, 3)."""
+    return np.moveaxis(obs, 0, -1)
+
+
+def _small(look: Callable[[Any], Any], size: int, obs: Any) -> np.ndarray:
+    return resize(np.ascontiguousarray(look(obs)), size)
 
 
 def teller(space: spaces.Space, detector: Detector, acts: Callable[[Any], Any] | None) -> Callable[[Any], Any]:
     """How to make the detector's actions of many of an environment's (n, ...); ValueError when they do not fit."""
     spec = detector.action
     if spec is None:
-        return lambda act: None
+        return _untold
     if acts is not None:
-        return lambda act: np.stack([np.asarray(acts(one)) for one in act])
+        return partial(_each, acts)
     try:
         fits = ActionSpec.of(space) == spec
         read = from_simulator(space)
@@ -98,7 +107,15 @@ def teller(space: spaces.Space, detector: Detector, acts: Callable[[Any], Any] |
             f"the detector follows actions {spec.to_dict()}, the environment takes {space}: watch it as it was "
             "recorded (gensim.envs.make_real(ENV_ID)), or say with acts=FUNCTION what its actions are to the detector"
         )
-    return lambda act: read(np.asarray(act))
+    return read
+
+
+def _untold(act: Any) -> None:
+    """Nothing: the detector follows no actions."""
+
+
+def _each(acts: Callable[[Any], Any], act: Any) -> np.ndarray:
+    return np.stack([np.asarray(acts(one)) for one in act])
 
 
 def check_on_alarm(on_alarm: Any, hold: int | None) -> None:
