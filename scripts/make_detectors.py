@@ -69,7 +69,7 @@ def main(config: Make) -> None:
         about = {"world": f"gensim:{name}", "hash": load_world(folder_of(f"gensim:{name}")).hash}
         if not (other / "detector.json").is_file():
             episodes = dreamed(name, config.dreams, config.first)
-            detector.recalibrated(episodes, rescale=True, quiet=False, about=about).save(other)
+            detector.recalibrated(episodes, rescale=True, quiet=False, about=about).save(other, base=real)
         made = gensim.ood.load(other).about["recalibrated"]
         odd = differing(made, made | about | {"from": detector.hash})
         if odd:

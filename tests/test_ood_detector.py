@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from gensim.ood.detector import Detector
 from gensim.ood.shelf import shipped
 
 EVERY = 150
+NAMED = ("real", "dim")
 QUICK = DetectorConfig(steps=20, ahead=20)
 HERE = Path(__file__).parent
 
@@ -259,7 +261,7 @@ def test_data_sets_and_their_folders(tmp_path: Path) -> None:
 # ------------------------------------------------------------------ other streams
 
 
-def test_recalibration(detector: Detector) -> None:
+def test_recalibration(detector: Detector, tmp_path: Path) -> None:
     """Other usual frames get alarms of their own; with rescaling they look usual, too."""
     dim = [((0.8 * frames).astype(np.uint8), acts) for frames, acts in films(range(400, 418), 40)]
     new = [((0.8 * frames).astype(np.uint8), acts) for frames, acts in films(range(500, 504), 40)]
@@ -270,6 +272,21 @@ def test_recalibration(detector: Detector) -> None:
     assert np.median([scaled.score(frames) for frames, _ in new]) < 2 < 10 < np.median(detector.score(new[0][0]))
     assert same.about["recalibrated"] == {"episodes": 18, "rescaled": False, "from": detector.hash}
     assert scaled.recalibrated(iter(dim)).about["recalibrated"]["rescaled"]
+    shutil.copytree(fitted(), tmp_path / "real")
+    scaled.save(tmp_path / "dim", base=tmp_path / "real")
+    again, sizes = ood.load(tmp_path / "dim"), [os.path.getsize(tmp_path / n / "detector.safetensors") for n in NAMED]
+    assert sizes[0] > 2 * sizes[1] and again.hash == scaled.hash and again.about == scaled.about
+    assert np.array_equal(again.watched(*new[0], 100).e, scaled.watched(*new[0], 100).e)
+    with pytest.raises(ValueError, match="not beside"):
+        scaled.save(tmp_path / "far" / "dim", base=tmp_path / "real")
+    detector.recalibrated(iter(dim)).save(tmp_path / "real")
+    with pytest.raises(ValueError, match="missing or another"):
+        ood.load(tmp_path / "dim")
+    card = json.loads((tmp_path / "dim" / "detector.json").read_text())
+    card["base"]["name"] = "../real"
+    (tmp_path / "dim" / "detector.json").write_text(json.dumps(card))
+    with pytest.raises(ValueError, match="written with"):
+        ood.load(tmp_path / "dim")
     with pytest.raises(ValueError, match="no episode to calibrate on"):
         detector.recalibrated([])
 

@@ -142,6 +142,7 @@ class Calibration:
     def tensors(self) -> dict[str, Tensor]:
         """Its numbers by name."""
         plain = {name: torch.from_numpy(np.asarray(getattr(self, name))) for name in ("levels", "counts", "frames")}
+        plain["counts"] = plain["counts"].to(torch.int32)
         plain |= {"table": torch.from_numpy(self.reference.table), "above": torch.from_numpy(self.reference.above)}
         plain |= {"total": torch.tensor(self.reference.total), "memory": torch.tensor(self.memory, dtype=torch.float64)}
         plain |= {"kind": torch.tensor(KINDS.index(self.kind))}
@@ -164,7 +165,9 @@ class Calibration:
             raise ValueError("its calibration is none that was ever counted")
         reference = Reference(table, above, int(get["total"]))
         tails = (tail_of(tensors, "calibration.fast"), tail_of(tensors, "calibration.slow"))
-        return cls(reference, float(get["memory"]), KINDS[int(kind_at)], *tails, levels, counts, frames)
+        return cls(
+            reference, float(get["memory"]), KINDS[int(kind_at)], *tails, levels, counts.astype(np.int64), frames
+        )
 
 
 @dataclass(frozen=True)

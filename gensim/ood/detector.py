@@ -211,11 +211,14 @@ class Detector:
         calibration = Calibration.from_tensors(tensors) if "calibration.levels" in tensors else None
         return cls(eye, surprise, (scales[0], scales[1]), (blends[0], blends[1]), calibration, about)
 
-    def save(self, folder: str | Path) -> None:
-        """Writes detector.safetensors and, last, detector.json with its hash."""
+    def save(self, folder: str | Path, base: str | Path | None = None) -> None:
+        """Writes detector.safetensors and, last, detector.json with its hash.
+
+        What is equal in the detector in the folder `base`, which lies beside this one, is left to that.
+        """
         from gensim.ood.shelf import save
 
-        save(self, folder)
+        save(self, folder, base)
 
     @classmethod
     def load(cls, folder: str | Path) -> Detector:

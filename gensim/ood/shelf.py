@@ -48,14 +48,25 @@ def shipped() -> dict[str, Path]:
     return {world + folder.name.removeprefix("detector"): folder for folder, world in found.items()}
 
 
-def save(detector: Detector, folder: str | Path) -> None:
-    """Writes a detector's tensors and, last, what they are and their hash."""
+def save(detector: Detector, folder: str | Path, base: str | Path | None = None) -> None:
+    """Writes a detector's tensors and, last, what they are and their hash.
+
+    With `base`, the folder of another detector beside this one, what both share is left to that; ValueError where it is
+    not beside.
+    """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    meta = {"format": str(FORMAT), "about": _digest(detector.about)}
-    save_tensors(folder / WEIGHTS, detector.tensors(), meta)
+    tensors = detector.tensors()
+    card: dict[str, Any] = {"format": FORMAT, "about": detector.about}
+    if base is not None:
+        if Path(base).resolve().parent != folder.resolve().parent:
+            raise ValueError(f"{base} is not beside {folder}: a base lies in the same folder")
+        shared, _ = load_tensors(inside(base, WEIGHTS))
+        tensors = {k: v for k, v in tensors.items() if k not in shared or not _equal(v, shared[k])}
+        card["base"] = {"name": Path(base).resolve().name, "hash": sha256(inside(base, WEIGHTS))}
+    save_tensors(folder / WEIGHTS, tensors, {"format": str(FORMAT), "about": _digest(card)})
     detector.hash = sha256(folder / WEIGHTS)
-    write_json(folder / CARD, {"format": FORMAT, "about": detector.about, "files": {WEIGHTS: detector.hash}})
+    write_json(folder / CARD, {**card, "files": {WEIGHTS: detector.hash}})
 
 
 def read(folder: str | Path) -> Detector:
@@ -69,8 +80,9 @@ def read(folder: str | Path) -> Detector:
     if sha256(path) != card["files"].get(WEIGHTS):
         raise ValueError(f"{path} is not the file that {CARD} has the hash of: copy both again, or fit anew")
     tensors, meta = load_tensors(path)
-    if meta.get("about") != _digest(about):
+    if meta.get("about") != _digest({name: card[name] for name in ("format", "about", "base") if name in card}):
         raise ValueError(f"{folder}/{CARD} is not what {WEIGHTS} was written with: copy both again, or fit anew")
+    tensors = _shared(card, folder) | tensors
     _finite(tensors, path)
     try:
         detector = Detector.of(tensors, about)
@@ -93,6 +105,22 @@ def _about(card: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     return about
 
 
+def _shared(card: Mapping[str, Any], folder: Path) -> dict[str, Tensor]:
+    """What a detector shares with the one beside it that its card names."""
+    if "base" not in card:
+        return {}
+    base = card["base"] if isinstance(card["base"], dict) else {}
+    name, known = base.get("name"), base.get("hash")
+    path = inside(folder.resolve().parent, f"{name}/{WEIGHTS}")
+    if not path.is_file() or sha256(path) != known:
+        raise ValueError(f"{folder} shares numbers with {path}, which is missing or another: copy both folders again")
+    return load_tensors(path)[0]
+
+
+def _equal(one: Tensor, other: Tensor) -> bool:
+    return one.dtype == other.dtype and torch.equal(one, other)
+
+
 def _finite(tensors: Mapping[str, Tensor], path: Path) -> None:
     odd = [name for name, value in tensors.items() if not torch.isfinite(value).all()]
     if odd:
@@ -103,7 +131,7 @@ def _sound(detector: Detector, tensors: Mapping[str, Tensor]) -> None:
     """ValueError unless a detector holds just these tensors, of the kinds that are written, and can judge."""
     for name, value in tensors.items():
         wide = name.startswith(("scale.", "blend.", "calibration."))
-        kinds = (torch.float64, torch.int64) if wide else (torch.float32,)
+        kinds = (torch.float64, torch.int64, torch.int32) if wide else (torch.float32,)
         if value.dtype not in kinds:
             raise ValueError(f"{name} is {value.dtype}")
     odd = tensors.keys() ^ detector.tensors().keys()
