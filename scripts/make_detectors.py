@@ -65,7 +65,9 @@ def main(config: Make) -> None:
     """Records, fits and writes what is missing."""
     for name in config.names:
         real, other = (config.out / name / kind for kind in ("detector", "detector-dreamed"))
-        detector = gensim.ood.fit(recorded(config, name), real, config.detector, quiet=False)
+        if not (real / "detector.json").is_file():
+            gensim.ood.fit(recorded(config, name), real, config.detector, quiet=False)
+        detector = gensim.ood.load(real)
         about = {"world": f"gensim:{name}", "hash": load_world(folder_of(f"gensim:{name}")).hash}
         if not (other / "detector.json").is_file():
             episodes = dreamed(name, config.dreams, config.first)

@@ -108,10 +108,9 @@ class Ground:
 
 def background(config: BenchConfig, flow: DensityFitConfig, out: Path, quiet: bool = True) -> Path:
     """The folder of a flow of all sources' usual frames, which likelihood ratios are held against."""
-    if not (out / "density.json").is_file():
-        data = [config.data / one.name / "fit" for one in usual()]
-        frames = [some(recorded(folder)) for folder in data]
-        flow_of(frames, out, flow, frames[0].shape[1], quiet)
+    sources = () if (out / "density.json").is_file() else usual()
+    frames = [some(recorded(config.data / one.name / "fit")) for one in sources]
+    flow_of(frames, out, flow, frames[0].shape[1] if frames else 0, quiet)
     return out
 
 

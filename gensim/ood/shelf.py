@@ -112,8 +112,8 @@ def _shared(card: Mapping[str, Any], folder: Path) -> dict[str, Tensor]:
     base = card["base"] if isinstance(card["base"], dict) else {}
     name, known = base.get("name"), base.get("hash")
     path = inside(folder.resolve().parent, f"{name}/{WEIGHTS}")
-    if not path.is_file() or sha256(path) != known:
-        raise ValueError(f"{folder} shares numbers with {path}, which is missing or another: copy both folders again")
+    if sha256(path) != known:
+        raise ValueError(f"{folder} shares numbers with {path}, which is another by now: copy both folders again")
     return load_tensors(path)[0]
 
 
