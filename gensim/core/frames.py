@@ -66,6 +66,28 @@ def encode(frame: np.ndarray, level: int = 2) -> bytes:
     return blob.tobytes()
 
 
+def encode_layer(layer: np.ndarray, level: int = 2) -> bytes:
+    """One label a pixel, uint8 or uint16 (h, w), as a lossless PNG."""
+    import cv2
+
+    if layer.dtype not in (np.uint8, np.uint16) or layer.ndim != 2:
+        raise ValueError(f"a layer is uint8 or uint16 (h, w), not {layer.dtype} {layer.shape}")
+    done, blob = cv2.imencode(".png", layer, [cv2.IMWRITE_PNG_COMPRESSION, level])
+    if not done:
+        raise ValueError(f"a layer of shape {layer.shape} could not be written as PNG")
+    return blob.tobytes()
+
+
+def decode_layer(blob: np.ndarray) -> np.ndarray:
+    """The uint8 or uint16 (h, w) layer of a PNG held as uint8 (bytes,); ValueError when it is none."""
+    import cv2
+
+    layer = cv2.imdecode(blob, cv2.IMREAD_UNCHANGED) if len(blob) else None
+    if layer is None or layer.ndim != 2:
+        raise ValueError(f"{len(blob)} bytes are no PNG of a layer (h, w)")
+    return layer
+
+
 def write_png(path: str | Path, frame: np.ndarray) -> None:
     """Writes one uint8 (h, w, 3) RGB picture, as small as it goes, all or nothing."""
     with atomic_path(path) as temporary:

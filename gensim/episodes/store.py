@@ -15,11 +15,31 @@ from typing import Any
 import numpy as np
 
 from gensim.core.files import atomic_path, read_json, write_json
-from gensim.core.frames import decode, encode
+from gensim.core.frames import decode, decode_layer, encode, encode_layer
 from gensim.episodes.actions import ActionSpec
 
 FORMAT = 1
 ARRAYS = ("png", "offsets", "act", "rew", "term", "trunc", "meta")
+PARTS = ("png", "offsets")  # of a layer
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A label a pixel for every frame: PNGs end to end, uint8 (bytes,), and where each begins, int64 (T + 2,)."""
+
+    png: np.ndarray
+    offsets: np.ndarray
+
+    @classmethod
+    def pack(cls, layers: Iterable[np.ndarray]) -> Layer:
+        """Layers uint8 or uint16 (h, w), one a frame."""
+        blobs = [encode_layer(layer) for layer in layers]
+        return cls(np.frombuffer(b"".join(blobs), np.uint8), np.cumsum([0, *map(len, blobs)], dtype=np.int64))
+
+    def at(self, i: int) -> np.ndarray:
+        """The layer (h, w) of frame i."""
+        i = range(len(self.offsets) - 1)[i]
+        return decode_layer(self.png[self.offsets[i] : self.offsets[i + 1]])
 
 
 @dataclass(frozen=True)
@@ -34,6 +54,8 @@ class Episode:
         term: bool (T,), the simulator ended the episode with this step.
         trunc: bool (T,), a clock or the recorder cut it there.
         meta: provenance: env_id, seed, policy, real_frames, ...
+        layers: labels of every pixel by name, such as classes, where the simulator tells them.
+        tracks: numbers by name whose first axis counts frames, T + 1 of them, such as the speed at each.
     """
 
     png: np.ndarray
@@ -43,6 +65,8 @@ class Episode:
     term: np.ndarray
     trunc: np.ndarray
     meta: dict[str, Any] = field(default_factory=dict)
+    layers: dict[str, Layer] = field(default_factory=dict)
+    tracks: dict[str, np.ndarray] = field(default_factory=dict)
 
     @classmethod
     def pack(
@@ -53,6 +77,8 @@ class Episode:
         term: Sequence[bool] | np.ndarray,
         trunc: Sequence[bool] | np.ndarray,
         meta: Mapping[str, Any],
+        layers: Mapping[str, Iterable[np.ndarray]] | None = None,
+        tracks: Mapping[str, np.ndarray] | None = None,
     ) -> Episode:
         """An episode of T + 1 frames (uint8 (h, w, 3) or PNG) and T steps; ValueError when they disagree."""
         blobs = [frame if isinstance(frame, bytes) else encode(frame) for frame in frames]
@@ -67,6 +93,8 @@ class Episode:
             np.asarray(term, bool),
             np.asarray(trunc, bool),
             dict(meta),
+            {name: Layer.pack(one) for name, one in (layers or {}).items()},
+            {name: np.asarray(one) for name, one in (tracks or {}).items()},
         )
         _check(episode)
         return episode
@@ -90,7 +118,7 @@ def write_episode(folder: str | Path, episode: Episode, name: str) -> Path:
     path = Path(folder) / f"ep-{name}.npz"
     _check(episode)
     meta = json.dumps(episode.meta, sort_keys=True, allow_nan=False).encode()
-    arrays = {key: getattr(episode, key) for key in ARRAYS[:-1]}
+    arrays = {key: getattr(episode, key) for key in ARRAYS[:-1]} | _more(episode)
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
         np.savez(file, allow_pickle=False, **arrays, meta=np.frombuffer(meta, np.uint8))
     return path
@@ -98,9 +126,11 @@ def write_episode(folder: str | Path, episode: Episode, name: str) -> Path:
 
 def read_episode(path: str | Path) -> Episode:
     """The episode in a file, every byte checked; ValueError naming the file and its fault."""
-    arrays = _read(Path(path), ARRAYS)
+    arrays = _read(Path(path), None)
     try:
-        episode = Episode(**{**arrays, "meta": json.loads(arrays["meta"].tobytes())})
+        layers, tracks = _layers(arrays), {name[6:]: one for name, one in arrays.items() if name.startswith("track.")}
+        plain = {name: arrays[name] for name in ARRAYS}
+        episode = Episode(**{**plain, "meta": json.loads(plain["meta"].tobytes())}, layers=layers, tracks=tracks)
         _check(episode)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"{path} is no gensim episode: {error}") from error
@@ -212,13 +242,25 @@ def read_or_warn(read: Any, path: Path) -> Any:
         return None
 
 
-def _read(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Named arrays of an npz file, checked against their CRCs."""
+def _more(episode: Episode) -> dict[str, np.ndarray]:
+    """Layers and tracks as arrays of a file, by names of their own."""
+    parts = {f"layer.{name}.{part}": getattr(one, part) for name, one in episode.layers.items() for part in PARTS}
+    return parts | {f"track.{name}": one for name, one in episode.tracks.items()}
+
+
+def _layers(arrays: Mapping[str, np.ndarray]) -> dict[str, Layer]:
+    names = {name.split(".")[1] for name in arrays if name.startswith("layer.")}
+    return {name: Layer(*(arrays[f"layer.{name}.{part}"] for part in PARTS)) for name in sorted(names)}
+
+
+def _read(path: Path, names: Sequence[str] | None) -> dict[str, np.ndarray]:
+    """Named arrays of an npz file, or all, checked against their CRCs."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not there: an episode file (ep-*.npz) is expected")
     try:
         with zipfile.ZipFile(path) as archive:
-            return {name: _array(archive.read(f"{name}.npy")) for name in names}
+            wanted = [name.removesuffix(".npy") for name in archive.namelist()] if names is None else names
+            return {name: _array(archive.read(f"{name}.npy")) for name in wanted}
     except KeyError as error:
         raise ValueError(f"{path} is no gensim episode: {error.args[0]}") from error
     except Exception as error:  # a damaged archive fails in as many ways as it can be damaged
@@ -246,6 +288,18 @@ def _check(episode: Episode) -> None:
         raise ValueError(f"act is float32 (T, k) or int64 (T,), not {episode.act.dtype} {episode.act.shape}")
     if (episode.term | episode.trunc)[:-1].any():
         raise ValueError("an episode ends with its first terminated or truncated step")
-    ends = (episode.offsets[0], episode.offsets[-1])
-    if ends != (0, len(episode.png)) or (np.diff(episode.offsets) < 1).any():
+    if not _fits(episode.png, episode.offsets):
         raise ValueError("the offsets do not fit the frames")
+    for name, layer in episode.layers.items():
+        if (layer.png.dtype, layer.offsets.dtype) != (np.uint8, np.int64) or len(layer.offsets) != t + 2:
+            raise ValueError(f"layer {name} is uint8 bytes of T + 1 = {t + 1} pictures, with int64 offsets")
+        if not _fits(layer.png, layer.offsets):
+            raise ValueError(f"the offsets do not fit layer {name}")
+    for name, track in episode.tracks.items():
+        if track.dtype.kind not in "fiub" or len(track) != t + 1:
+            raise ValueError(f"track {name} holds numbers for T + 1 = {t + 1} frames, not {track.dtype} {track.shape}")
+
+
+def _fits(png: np.ndarray, offsets: np.ndarray) -> bool:
+    """Whether offsets begin every one of some pictures and end the last."""
+    return (offsets[0], offsets[-1]) == (0, len(png)) and not (np.diff(offsets) < 1).any()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +18,7 @@ from gensim.ood.motion import Motion
 from gensim.ood.patches import Patches, cut, spread
 from gensim.ood.steered import Steered
 from gensim.ood.texture import Texture
+from gensim.world.fast import traced
 from gensim.world.tiles import map_tiles
 
 TILE = 1  # frame: products of several rows at once may round a row by its place among them
@@ -52,11 +55,12 @@ class Eye:
         with torch.no_grad():
             seen = [(self._standard(torch.from_numpy(frames)), torch.from_numpy(acts)) for frames, acts in films]
         self.steered = Steered.fit(seen)
+        self.__dict__.pop("_native", None)  # it holds what was found before
 
     def look(self, frames: np.ndarray, before: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Statistics (n, f), features (n, d), motion (n, 4), float32, of frames uint8 and those before them."""
         rows = (torch.from_numpy(np.ascontiguousarray(part)) for part in (frames, before))
-        stats, features, motion = map_tiles(self._tile, *rows, size=TILE)
+        stats, features, motion = map_tiles(self._native, *rows, size=TILE)
         return stats.numpy(), features.numpy(), motion.numpy()
 
     def heat(self, frame: np.ndarray) -> np.ndarray:
@@ -81,11 +85,21 @@ class Eye:
         made.steered = Steered.of(tensors)
         return made
 
+    def __getstate__(self) -> dict[str, Any]:
+        """All but native code, which every process makes for itself."""
+        return {name: value for name, value in self.__dict__.items() if name != "_native"}
+
     def _standard(self, frames: Tensor) -> Tensor:
         """Small copies (n, d) of frames uint8, as `Layout.standard` gives them."""
         return torch.cat([self.layout.standard(small(unit(part))) for part in frames.split(CHUNK)])
 
-    def _tile(self, frames: Tensor, before: Tensor) -> Sequence[Tensor]:
+    @cached_property
+    def _native(self) -> Callable[..., Sequence[Tensor]]:
+        """`_tile` without Python between its hundreds of small operations."""
+        blank = torch.zeros(TILE, self.size, self.size, 3, dtype=torch.uint8)
+        return traced(self._tile, blank, blank)
+
+    def _tile(self, frames: Tensor, before: Tensor) -> tuple[Tensor, ...]:
         x = unit(frames)
         copy, pieces = small(x), cut(x)
         drawn, latents = self.bottleneck.read(pieces)

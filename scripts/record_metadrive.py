@@ -1,0 +1,130 @@
+#!/usr/bin/env python
+"""Episodes of MetaDrive seen through the windscreen: frames, classes, instances, distances, and who is where.
+
+Each episode is of one seed, which draws its map, traffic, people, obstacles and driver, from careful to reckless. Seeds
+from 9,000 on are for judging and are refused. Run again to go on: an episode that is there is not made again.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import tyro
+
+from gensim.core.frames import encode
+from gensim.core.progress import bar
+from gensim.envs.driving.simulator import FPS, HEIGHT, WIDTH, MetaDrive
+from gensim.episodes.store import Dataset, Episode, write_episode
+
+JUDGED = 9_000  # seeds from here on are for judging
+LAYERS, ACTORS = ("classes", "instances", "depth"), 24  # the nearest ones are kept
+SPEC = {
+    "env_id": "MetaDrive",
+    "env_kwargs": {},
+    "size": HEIGHT,
+    "width": WIDTH,
+    "skip": 1,
+    "fps": FPS,
+    "action": {"type": "box", "dim": 2},
+}
+
+
+@dataclass(frozen=True)
+class Record:
+    """What to record."""
+
+    out: Path = Path("runs/driving/data")
+    """Folder of the data set."""
+    episodes: int = 500
+    """How many, each of a seed of its own."""
+    seed: int = 0
+    """Seed of the first."""
+    steps: int = 250
+    """Longest episode, in tenths of a second."""
+    processes: int = 1
+    """Simulators side by side."""
+
+    def __post_init__(self) -> None:
+        if min(self.episodes, self.steps, self.processes) < 1 or self.seed < 0:
+            raise ValueError("episodes, steps and processes are at least 1, and seeds 0 or more")
+        if self.seed + self.episodes > JUDGED:
+            last = self.seed + self.episodes - 1
+            raise ValueError(f"seeds {self.seed} to {last}: those from {JUDGED} are for judging")
+
+
+def main(config: Record) -> None:
+    """Records what is not there, and says what there is."""
+    data = Dataset.create(config.out, SPEC)
+    seeds = [seed for seed in range(config.seed, config.seed + config.episodes) if not _path(config, seed).is_file()]
+    began, frames = time.monotonic(), 0
+    with ExitStack() as stack:
+        progress = stack.enter_context(bar(config.episodes, "episodes"))
+        progress.update(config.episodes - len(seeds))
+        pool = stack.enter_context(ProcessPoolExecutor(config.processes, mp_context=get_context("spawn")))
+        for job in as_completed([pool.submit(one, config, seed) for seed in seeds]):
+            frames += job.result()
+            progress.update(1)
+    took = time.monotonic() - began
+    meter, ends = data.write_meter(), Counter(header.meta["end"] for header in Dataset(config.out).episodes)
+    told = {"in_folder": ends.total(), "ends": dict(ends), **meter}
+    print(json.dumps(told | {"recorded_now": frames, "frames_a_second": round(frames / took, 1)}))
+
+
+def one(config: Record, seed: int) -> int:
+    """Records the episode of a seed; returns its frames."""
+    episode = episode_of(_simulator(config.steps), seed)
+    write_episode(config.out, episode, f"{seed:06d}")
+    return len(episode)
+
+
+def episode_of(env: MetaDrive, seed: int) -> Episode:
+    """The episode of a seed, driven by its own driver."""
+    obs, info = env.reset(seed=seed)
+    asked = {name: info[name] for name in env.asked}
+    frames, infos, acts, rews, term, trunc = [encode(obs)], [info], [], [], False, False
+    while not (term or trunc):
+        obs, rew, term, trunc, info = env.step(None)
+        frames.append(encode(obs))
+        infos.append(info)
+        acts.append(info["act"])
+        rews.append(rew)
+    ends = np.arange(len(rews)) == len(rews) - 1
+    layers = {name: [info[name] for info in infos] for name in LAYERS}
+    tracks = {"ego": np.stack([info["ego"] for info in infos]), "actors": np.stack([_nearest(info) for info in infos])}
+    meta = {**SPEC, "seed": seed, "real_frames": len(rews), "end": info["end"], **asked}
+    return Episode.pack(frames, np.stack(acts), rews, ends & term, ends & trunc, meta, layers, tracks)
+
+
+def _nearest(info: dict) -> np.ndarray:
+    """The nearest actors, nearest first, float32 (24, 9); rows that are left over hold NaN."""
+    actors, rows = info["actors"], np.full((ACTORS, 9), np.nan, np.float32)
+    order = np.hypot(*(actors[:, 2:4] - info["ego"][:2]).T).argsort()[:ACTORS]
+    rows[: len(order)] = actors[order]
+    return rows
+
+
+_kept: list[MetaDrive] = []
+
+
+def _simulator(steps: int) -> MetaDrive:
+    """This process's simulator."""
+    if not _kept:
+        _kept.append(MetaDrive(labels=True, max_episode_steps=steps))
+    return _kept[0]
+
+
+def _path(config: Record, seed: int) -> Path:
+    return config.out / f"ep-{seed:06d}.npz"
+
+
+if __name__ == "__main__":
+    with suppress(KeyboardInterrupt):
+        main(tyro.cli(Record))
