@@ -63,7 +63,6 @@ class MetaDrive(gym.Env[np.ndarray, np.ndarray]):
     Raises FileNotFoundError where MetaDrive's environment was not made.
     """
 
-
     def __init__(self, labels: bool = False, max_episode_steps: int = 400) -> None:
         self.labels, self.max_episode_steps = labels, max_episode_steps
         self.metadata, self.render_mode = {"render_modes": ["rgb_array"], "render_fps": FPS}, "rgb_array"

@@ -29,6 +29,7 @@ Cut = tuple[np.ndarray, np.ndarray]
 RAW = "flow likelihood"
 TIMED = ("time", *TIME_NAMES)  # scores that say nothing of a frame by itself
 ENOUGH = 2000  # usual frames that heads and typicality are fitted on
+PASSES = 5  # over the frames that are timed
 WORLDS = ("carracing", "takecover")  # sources of which gensim ships a world
 
 
@@ -95,22 +96,26 @@ class Judge:
     def milliseconds(self, cut: Cut, frames: int = 200) -> dict[str, float]:
         """Time for one frame after another, as a monitor sees them: median and 95th percentile, and the core's median.
 
-        Where others share the machine, the core's own time (`cpu`) is what the detector takes; the rest is waiting.
+        Of `PASSES` over the same frames the quickest counts: what others do on the machine only adds. Where they share
+        it, the core's own time (`cpu`) is what the detector takes; the rest is waiting.
         """
         import torch
 
-        threads, took, busy = torch.get_num_threads(), list[float](), list[float]()
+        threads = torch.get_num_threads()
         torch.set_num_threads(1)
-        stream = self.detector.stream(1)
-        acts = np.concatenate([cut[1][:1], cut[1]])
+        passes = [self._timed(cut, frames) for _ in range(PASSES)]
+        torch.set_num_threads(threads)
+        took, busy = min(passes, key=lambda one: float(np.median(one[0])))  # (n,) ms each
+        found = {"median": np.median(took), "p95": np.quantile(took, 0.95), "cpu": np.median(busy)}
+        return {name: round(float(value), 3) for name, value in found.items()}
+
+    def _timed(self, cut: Cut, frames: int) -> np.ndarray:
+        stream, acts, found = self.detector.stream(1), np.concatenate([cut[1][:1], cut[1]]), []
         for i in range(min(frames, len(cut[0]))):
             began, begun = time.perf_counter(), time.thread_time()
             self.detector.combined(stream.step(cut[0][i : i + 1], acts[i : i + 1], np.array([i == 0])))
-            took.append(1000 * (time.perf_counter() - began))
-            busy.append(1000 * (time.thread_time() - begun))
-        torch.set_num_threads(threads)
-        found = {"median": np.median(took), "p95": np.quantile(took, 0.95), "cpu": np.median(busy)}
-        return {name: round(float(value), 3) for name, value in found.items()}
+            found.append((time.perf_counter() - began, time.thread_time() - begun))
+        return 1000 * np.array(found).T  # (2, n)
 
 
 def recorded(data: Path) -> Dataset:
