@@ -146,7 +146,7 @@ def measure(config: BenchConfig, ground: Ground, pair: Pair) -> dict[str, Any]:
     for strength in pair.strengths if pair.kind != "time" else ():
         seen = _loose(ground.judge, _unusual(config, ground, pair, other, strength))
         frame[str(strength)] = _figures(config, ground.loose, seen, other is None)
-        if strength == LEVEL:
+        if strength == LEVEL and not pair.windowed:
             curves = _curves(ground.loose, seen)
     window: dict[str, Any] = {}
     delay: dict[str, Any] = {}
