@@ -197,10 +197,10 @@ class Run:
 
     def _card(self) -> AgentConfig:
         config, spec = self.config, self.world.spec
-        size, stack = int(spec["size"]), config.stack if config.observation == "frames" else 1
+        (h, w), stack = self.world.config.shape, config.stack if config.observation == "frames" else 1
         return AgentConfig(
             observation=config.observation,
-            shape=(self.world.latent_dim,) if config.observation == "latents" else (size, size, 3 * stack),
+            shape=(self.world.latent_dim,) if config.observation == "latents" else (h, w, 3 * stack),
             action=ActionSpec.from_dict(spec["action"]),
             stack=stack,
             repeat=config.repeat,

@@ -254,8 +254,8 @@ def _simulator(trial: Trial, index: int) -> Any:
     """One of the simulators side by side, kept from one block of episodes to the next."""
     agent = _pilot(trial).agent
     config = agent.config
-    size = config.shape[0] if agent.world is None else int(agent.world.spec["size"])
-    env = make_real(trial.env, size, config.skip, json.loads(trial.env_kwargs))
+    h, w = config.shape[:2] if agent.world is None else agent.world.config.shape
+    env = make_real(trial.env, (h, w), config.skip, json.loads(trial.env_kwargs))
     action = env.spec_dict["action"]
     if action != config.action.to_dict():
         raise ValueError(f"{trial.env} takes actions {action}, the agent gives {config.action.to_dict()}")

@@ -43,7 +43,7 @@ class DreamConfig:
     world: str | None = None
     """World folder, or "gensim:NAME" for a shipped one."""
     observation: str = "frames"
-    """What is observed: "frames" uint8 (size, size, 3) or "latents" float32 (latent_dim,), not decoded."""
+    """What is observed: "frames" uint8 (h, w, 3) or "latents" float32 (latent_dim,), not decoded."""
     horizon: int | None = None
     """Steps after which an episode is truncated; None takes the world's own."""
     temperature: float = 1.0
@@ -107,7 +107,7 @@ class Dream:
         self.config, self.rows = replace(config, world=anchored(config.world)), rows
         self.world = load_world(folder_of(self.config.world))
         card, known = self.world.spec, spec_of(self.world.spec.get("env_id", ""))
-        self.size, self.fps = int(card["size"]), float(card.get("fps", 30))
+        self.shape, self.fps = self.world.config.shape, float(card.get("fps", 30))
         self.controls = Controls(ActionSpec.from_dict(card["action"]), known.keys if known else {})
         self.horizon = config.horizon or (known.horizon if known else HORIZON)
         self.threshold = known.reward_threshold if known else None
@@ -122,7 +122,7 @@ class Dream:
     def observation_space(self) -> spaces.Box:
         """The space of one row's observation."""
         if self.config.observation == "frames":
-            return spaces.Box(0, 255, (self.size, self.size, 3), np.uint8)
+            return spaces.Box(0, 255, (*self.shape, 3), np.uint8)
         return spaces.Box(-np.inf, np.inf, (self.world.latent_dim,), np.float32)
 
     @property
@@ -255,7 +255,7 @@ class Dream:
         return self.world.decode(state)
 
     def frames(self) -> np.ndarray:
-        """Frames uint8 (n, size, size, 3) of all rows."""
+        """Frames uint8 (n, h, w, 3) of all rows."""
         return self.world.decode(self.now.state)
 
     def info(self, outcome: Outcome | None = None) -> dict[str, np.ndarray]:

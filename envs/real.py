@@ -12,7 +12,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
-from gensim.core.frames import resize
+from gensim.core.frames import resize, shape_of
 from gensim.envs.spec import spec_of
 from gensim.episodes.actions import ActionSpec, to_simulator
 from gensim.episodes.looks import image_of
@@ -22,7 +22,7 @@ INSTALL = {"vizdoom": 'pip install --no-deps "vizdoom>=1.3" (alone: the pygame-c
 
 
 class RealEnv(gym.Env[np.ndarray, Any]):
-    """A Gymnasium simulator behind frames uint8 (size, size, 3) and actions in -1..1 or 0..n-1.
+    """A Gymnasium simulator behind frames uint8 (h, w, 3) and actions in -1..1 or 0..n-1.
 
     Arguments:
         env: the simulator.
@@ -39,8 +39,8 @@ class RealEnv(gym.Env[np.ndarray, Any]):
         spec_dict: dict[str, Any],
     ) -> None:
         self.env, self.look, self.to_real, self.spec_dict = env, look, to_real, spec_dict
-        self.size, self.skip = int(spec_dict["size"]), int(spec_dict["skip"])
-        self.observation_space = spaces.Box(0, 255, (self.size, self.size, 3), np.uint8)
+        self.shape, self.skip = shape_of(spec_dict), int(spec_dict["skip"])
+        self.observation_space = spaces.Box(0, 255, (*self.shape, 3), np.uint8)
         self.action_space = ActionSpec.from_dict(spec_dict["action"]).space
         self.metadata = {"render_modes": ["rgb_array"], "render_fps": spec_dict["fps"]}
         self.render_mode = "rgb_array"
@@ -67,7 +67,7 @@ class RealEnv(gym.Env[np.ndarray, Any]):
         return self.frame.copy(), total, bool(term), bool(trunc), {**info, "real_frames": taken}
 
     def render(self) -> np.ndarray:
-        """The last frame, uint8 (size, size, 3)."""
+        """The last frame, uint8 (h, w, 3)."""
         return self.frame.copy()
 
     def close(self) -> None:
@@ -75,21 +75,24 @@ class RealEnv(gym.Env[np.ndarray, Any]):
         self.env.close()
 
     def _frame(self, obs: Any) -> np.ndarray:
-        return resize(np.ascontiguousarray(self.look(obs)), self.size)
+        return resize(np.ascontiguousarray(self.look(obs)), self.shape)
 
 
-def make_real(env_id: str, size: int = 64, skip: int | None = None, kwargs: Mapping[str, Any] | None = None) -> RealEnv:
+def make_real(
+    env_id: str, size: int | tuple[int, int] = 64, skip: int | None = None, kwargs: Mapping[str, Any] | None = None
+) -> RealEnv:
     """Makes a simulator by its Gymnasium id, with actions, skip and arguments of the world that imitates it.
 
     Arguments:
         env_id: any id with image observations or rgb_array rendering ("module:Name-v0" imports first).
-        size: the side of a frame in pixels.
+        size: height and width of a frame in pixels, or a square's side.
         skip: simulator frames a step; None takes the imitating world's, or 1.
         kwargs: arguments of the simulator, over those of the imitating world.
     """
     if sys.platform.startswith("linux") and not {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys():
         os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame's simulators draw without a screen, too
-    if size < 1 or (skip is not None and skip < 1):
+    height, width = (size, size) if isinstance(size, int) else size
+    if min(height, width) < 1 or (skip is not None and skip < 1):
         raise ValueError(f"size and skip are at least 1, not {size} and {skip}")
     world = spec_of(env_id)
     skip = skip or (world.skip if world else 1)
@@ -106,7 +109,8 @@ def make_real(env_id: str, size: int = 64, skip: int | None = None, kwargs: Mapp
         raise ValueError(f"{env_id} is {env.spec.id} today and may be another tomorrow: give that id")
     to_real = world.to_real if world and world.to_real else to_simulator(env.action_space)
     action = world.action if world else ActionSpec.of(env.action_space)
-    spec = {"env_id": env_id, "env_kwargs": arguments, "size": size, "skip": skip}
+    shape = {"size": height} if height == width else {"size": height, "width": width}
+    spec = {"env_id": env_id, "env_kwargs": arguments, **shape, "skip": skip}
     fps = env.metadata.get("render_fps", DEFAULT_FPS * skip) / skip
     return RealEnv(env, look, to_real, {**spec, "fps": fps, "action": action.to_dict()})
 

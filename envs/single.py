@@ -28,7 +28,7 @@ class DreamEnv(gym.Env[np.ndarray, Any]):
     gas, < 0 brake, so that zero is coasting.
 
     ## Observation Space
-    `observation="frames"`: `Box(0, 255, (size, size, 3), uint8)`. `observation="latents"`: `Box(-inf, inf,
+    `observation="frames"`: `Box(0, 255, (h, w, 3), uint8)`. `observation="latents"`: `Box(-inf, inf,
     (latent_dim,), float32)`, the world's memory and its latent, and nothing is decoded.
 
     ## Rewards
@@ -93,7 +93,7 @@ class DreamEnv(gym.Env[np.ndarray, Any]):
         return obs, float(out.rew[0]), bool(out.term[0]), bool(out.trunc[0]), info
 
     def render(self) -> np.ndarray | None:
-        """The frame uint8 (size, size, 3), or None where it is shown in a window."""
+        """The frame uint8 (h, w, 3), or None where it is shown in a window."""
         if self.render_mode == "rgb_array":
             return self.dream.frames()[0]
         if self.render_mode == "human":

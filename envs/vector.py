@@ -94,7 +94,7 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         return obs, out.rew, out.term, out.trunc, info
 
     def render(self) -> tuple[np.ndarray, ...] | None:
-        """The frames uint8 (size, size, 3) of all rows, or None where they are shown in a window."""
+        """The frames uint8 (h, w, 3) of all rows, or None where they are shown in a window."""
         if self.render_mode == "rgb_array":
             return tuple(self.dream.frames())
         if self.render_mode == "human":

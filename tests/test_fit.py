@@ -169,7 +169,7 @@ def test_emphasised_pixels_weigh_their_factor_and_the_others_one(data):
     net = Net(net_config)
 
     def rec(part, settled=1.0):
-        weights = Weights.of(32, part)
+        weights = Weights.of((32, 32), part)
         generator = torch.Generator().manual_seed(1)
         return net(batch, 1.0, 3, generator, weights and partial(weights, settled=settled))["rec"].item()
 
@@ -185,7 +185,7 @@ def test_rare_colours_weigh_by_the_root_of_their_rarity_and_all_pixels_one():
     frames = torch.zeros(10, 32, 32, 3, dtype=torch.uint8)
     frames[0, :8, :8] = torch.tensor([255, 200, 20], dtype=torch.uint8)  # 64 of 10,240 pixels
     frames[:, 20:] = 100
-    weight = Weights.of(32, None, frames)(frames)
+    weight = Weights.of((32, 32), None, frames)(frames)
     fire, grey, black = weight[0, 0, 0], weight[0, 25, 0], weight[1, 0, 0]
     share = {
         name: (weight == value).float().mean() for name, value in (("fire", fire), ("grey", grey), ("black", black))
@@ -194,8 +194,8 @@ def test_rare_colours_weigh_by_the_root_of_their_rarity_and_all_pixels_one():
     assert weight.mean() == pytest.approx(1.0, abs=1e-5) and fire > 5 * grey
     assert fire / grey == pytest.approx(float((share["grey"] / share["fire"]) ** 0.5), rel=1e-4)
     unseen = torch.full((1, 32, 32, 3), 255, dtype=torch.uint8)
-    assert Weights.of(32, None, frames)(unseen).max() <= 1.5 * MOST
-    both = Weights.of(32, (0, 0.5, 0, 1, 4.0), frames)(frames)
+    assert Weights.of((32, 32), None, frames)(unseen).max() <= 1.5 * MOST
+    both = Weights.of((32, 32), (0, 0.5, 0, 1, 4.0), frames)(frames)
     assert torch.equal(both[:, 16:], weight[:, 16:]) and torch.equal(both[:, :16], 4 * weight[:, :16])
 
 

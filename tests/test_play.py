@@ -46,7 +46,7 @@ def session_of(world: Path, length: int = LONG, **changes: Any) -> Session:
 
 
 def simulator_of(dream: Dream, length: int = LONG) -> RealEnv:
-    return make_real(dream.world.spec["env_id"], dream.size, 2, {"length": length})
+    return make_real(dream.world.spec["env_id"], dream.shape, 2, {"length": length})
 
 
 def pilot_of(world: Path, folder: Path, make: Callable[..., Any] = make_agent) -> Pilot:

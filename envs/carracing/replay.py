@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from gensim.core.frames import shape_of
 from gensim.envs.real import RealEnv, make_real
 from gensim.world.heldout import Heldout
 from gensim.world.quality import CONTEXT
@@ -18,7 +19,7 @@ from gensim.world.quality import CONTEXT
 def simulator(heldout: Heldout) -> Iterator[RealEnv]:
     """The simulator that the segments were recorded in."""
     meta = heldout.meta
-    env = make_real(meta["env_id"], meta["size"], meta["skip"], meta["env_kwargs"])
+    env = make_real(meta["env_id"], shape_of(meta), meta["skip"], meta["env_kwargs"])
     try:
         yield env
     finally:

@@ -48,13 +48,13 @@ def run(options: Dream) -> int:
 
     env, pilot = _seat(options)
     count = max(2, round(options.seconds * env.dream.fps))
-    size = env.dream.size * options.scale
+    height, width = (side * options.scale for side in env.dream.shape)
     chosen, sheet, tale = set(np.linspace(0, count - 1, SHEET).round().astype(int)), [], Tale()
-    with VideoWriter(options.out, env.dream.fps, (size, size)) as video:
+    with VideoWriter(options.out, env.dream.fps, (height, width)) as video:
         for i, frame in enumerate(bar(dreamed(env, pilot, options.seed, count, tale), "dream", options.json)):
-            video.write(_large(frame, size))
+            video.write(_large(frame, options.scale))
             if i in chosen:
-                sheet.append(_large(frame, 3 * env.dream.size))
+                sheet.append(_large(frame, 3))
     picture = options.out.with_suffix(".png")
     write_png(picture, mosaic(np.stack(sheet), COLUMNS))
     _report(options, picture, tale, count)
@@ -110,10 +110,10 @@ def _seat(options: Dream) -> tuple[Any, Any]:
     return env, Pilot(agent, options.deterministic, filtered=not own)
 
 
-def _large(frame: np.ndarray, size: int) -> np.ndarray:
+def _large(frame: np.ndarray, times: int) -> np.ndarray:
     import cv2
 
-    return cv2.resize(frame, (size, size), interpolation=cv2.INTER_CUBIC)
+    return cv2.resize(frame, None, fx=times, fy=times, interpolation=cv2.INTER_CUBIC)
 
 
 def _report(options: Dream, picture: Path, tale: Tale, count: int) -> None:

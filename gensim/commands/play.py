@@ -90,11 +90,12 @@ def _keeper(options: Play) -> Any:
 
 def _simulator(dream: Any) -> Any:
     """The simulator that the world was made from; ValueError where there is none here."""
+    from gensim.core.frames import shape_of
     from gensim.envs.real import make_real
 
     spec = dream.world.spec
     try:
-        env = make_real(spec["env_id"], int(spec["size"]), int(spec["skip"]), spec.get("env_kwargs", {}))
+        env = make_real(spec["env_id"], shape_of(spec), int(spec["skip"]), spec.get("env_kwargs", {}))
     except (ValueError, ImportError, KeyError) as error:
         raise ValueError(f"the simulator {spec.get('env_id')} is not to be had: {error}") from error
     if env.spec_dict["action"] != spec["action"]:

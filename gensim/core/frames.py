@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,16 +20,23 @@ def check_side(size: int) -> None:
         raise ValueError(f"size={size}: give a multiple of 16 from 32 up, such as 64")
 
 
-def resize(frames: np.ndarray, size: int) -> np.ndarray:
-    """Square frames by averaging areas: uint8 (..., h, w, 3) to uint8 (..., size, size, 3)."""
+def shape_of(spec: Mapping[str, Any]) -> tuple[int, int]:
+    """Height and width of the frames that a spec describes; one without a width has square ones."""
+    height = int(spec["size"])
+    return height, int(spec.get("width") or height)
+
+
+def resize(frames: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
+    """Frames by averaging areas: uint8 (..., h, w, 3) to a height and width, or to a square's side."""
     _check(frames)
-    if frames.shape[-3:-1] == (size, size):
+    height, width = (size, size) if isinstance(size, int) else size
+    if frames.shape[-3:-1] == (height, width):
         return np.array(frames)
     import cv2
 
     flat = frames.reshape(-1, *frames.shape[-3:])  # (n, h, w, 3)
-    small = [cv2.resize(frame, (size, size), interpolation=cv2.INTER_AREA) for frame in flat]
-    return np.array(small, np.uint8).reshape(*frames.shape[:-3], size, size, 3)
+    small = [cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA) for frame in flat]
+    return np.array(small, np.uint8).reshape(*frames.shape[:-3], height, width, 3)
 
 
 def mosaic(frames: np.ndarray, columns: int) -> np.ndarray:

@@ -11,6 +11,7 @@ from typing import Literal
 
 import numpy as np
 
+from gensim.core.frames import shape_of
 from gensim.episodes.actions import ActionSpec
 from gensim.episodes.store import Dataset, Episode, Header, read_episode, read_or_warn
 
@@ -78,7 +79,7 @@ class Sampler:
     ) -> None:
         if length < 1 or batch < 1 or threads < 1 or not 0.0 <= holdout < 1.0:
             raise ValueError("length, batch and threads are at least 1, and 0 <= holdout < 1")
-        self.size, self.action = int(dataset.spec["size"]), dataset.action
+        self.shape, self.action = shape_of(dataset.spec), dataset.action
         self.length, self.rows, self.seed, self.mirror = length, batch, int(seed), mirror
         if mirror is not None:
             self.action.check_mirror(mirror)
@@ -134,7 +135,7 @@ class Sampler:
         """One window, without the leading b: frame `start` of an episode and those after it."""
         tape = self._tapes[episode]
         try:
-            cut = _cut(tape, self.length, self.size, self.action, episode, start)
+            cut = _cut(tape, self.length, self.shape, self.action, episode, start)
         except ValueError as error:
             raise ValueError(f"{self.episodes[episode].path} cannot be used: {error}") from error
         if not mirrored or self.mirror is None:
@@ -154,7 +155,7 @@ class Sampler:
     def _read(self, path: object) -> Episode:
         episode = read_episode(path)  # type: ignore[arg-type]
         shape, kind = episode.frame(0).shape, "discrete" if episode.act.ndim == 1 else "box"
-        if shape != (self.size, self.size, 3) or kind != self.action.type:
+        if shape != (*self.shape, 3) or kind != self.action.type:
             raise ValueError(f"{path} holds {kind} actions and frames {shape}, unlike its data set")
         return episode
 
@@ -165,9 +166,9 @@ def is_heldout(header: Header, share: float) -> bool:
     return int.from_bytes(digest[:8], "big") < share * 2.0**64
 
 
-def _cut(tape: Episode, length: int, size: int, action: ActionSpec, episode: int, start: int) -> Batch:
+def _cut(tape: Episode, length: int, shape: tuple[int, int], action: ActionSpec, episode: int, start: int) -> Batch:
     n = min(length, len(tape) + 1 - start)
-    frames = np.zeros((length, size, size, 3), np.uint8)
+    frames = np.zeros((length, *shape, 3), np.uint8)
     for i in range(n):
         frames[i] = tape.frame(start + i)
     index = np.arange(start, start + length)

@@ -17,6 +17,7 @@ import numpy as np
 
 from gensim.agents.score import TOGETHER, Played, alone, blocks, play
 from gensim.core.files import atomic_path, read_json, write_json
+from gensim.core.frames import shape_of
 from gensim.core.seeds import fold
 from gensim.episodes.actions import ActionSpec
 from gensim.gap.policies import Player, Seated, seat
@@ -34,7 +35,7 @@ class Stage:
     """The simulator that real episodes are played in, small enough to hand to a process."""
 
     env_id: str
-    size: int
+    shape: tuple[int, int]
     skip: int
     kwargs: str = "{}"
     """Arguments of the simulator, as JSON."""
@@ -42,7 +43,7 @@ class Stage:
     @classmethod
     def of(cls, spec: dict[str, Any]) -> Stage:
         """The simulator that a world imitates."""
-        return cls(spec["env_id"], int(spec["size"]), int(spec["skip"]), json.dumps(spec.get("env_kwargs", {})))
+        return cls(spec["env_id"], shape_of(spec), int(spec["skip"]), json.dumps(spec.get("env_kwargs", {})))
 
 
 @dataclass(frozen=True)
@@ -205,7 +206,7 @@ def _simulator(stage: Stage, index: int) -> Any:
     """One of the simulators side by side, kept from one block of episodes to the next."""
     from gensim.envs.real import make_real
 
-    return make_real(stage.env_id, stage.size, stage.skip, json.loads(stage.kwargs))
+    return make_real(stage.env_id, stage.shape, stage.skip, json.loads(stage.kwargs))
 
 
 @lru_cache(maxsize=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -15,18 +16,18 @@ class Encoder(nn.Module):
     Reference: Mastering Atari with Discrete World Models (Hafner et al., 2020), arXiv:2010.02193.
 
     Arguments:
-        size: side of the square frame in pixels, a multiple of 16.
+        shape: height and width of the frame in pixels, multiples of 16.
         widths: channels after each of the four halvings.
         groups, classes: the latent is `groups` categorical variables of `classes` values.
     """
 
-    def __init__(self, size: int, widths: Sequence[int], groups: int, classes: int) -> None:
+    def __init__(self, shape: tuple[int, int], widths: Sequence[int], groups: int, classes: int) -> None:
         super().__init__()
         self.groups, self.classes = groups, classes
         channels = [3, *widths]
         self.convs = nn.ModuleList(nn.Conv2d(i, o, 4, 2, 1) for i, o in zip(channels, channels[1:]))
         self.squeeze = nn.Conv2d(widths[-1], widths[-1] // 2, 1)
-        self.out = nn.Linear(widths[-1] // 2 * (size // 16) ** 2, groups * classes)
+        self.out = nn.Linear(widths[-1] // 2 * (shape[0] // 16) * (shape[1] // 16), groups * classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps frames (n, 3, h, w) in -1..1 to logits (n, groups, classes)."""
@@ -42,11 +43,11 @@ class Decoder(nn.Module):
     A frame can therefore be drawn again from its stored indices, 20 bytes a step.
     """
 
-    def __init__(self, size: int, widths: Sequence[int], groups: int, classes: int) -> None:
+    def __init__(self, shape: tuple[int, int], widths: Sequence[int], groups: int, classes: int) -> None:
         super().__init__()
-        self.side, self.width = size // 16, widths[-1] // 2
-        self.inp = nn.Linear(groups * classes, self.width * self.side**2)
-        self.widen = nn.Conv2d(self.width, widths[-1], 1)
+        self.grid = (widths[-1] // 2, shape[0] // 16, shape[1] // 16)  # channels, rows, columns
+        self.inp = nn.Linear(groups * classes, math.prod(self.grid))
+        self.widen = nn.Conv2d(self.grid[0], widths[-1], 1)
         widths = widths[::-1]
         self.convs = nn.ModuleList(nn.ConvTranspose2d(i, o, 4, 2, 1) for i, o in zip(widths, widths[1:]))
         self.out = nn.Conv2d(widths[-1], 12, 3, 1, 1)
@@ -60,12 +61,12 @@ class Decoder(nn.Module):
         return self.grow(self.inp(z.flatten(1)))
 
     def grow(self, x: Tensor) -> Tensor:
-        """The same from the first layer's output (n, width * side * side)."""
-        x = F.relu(x.unflatten(-1, (self.width, self.side, self.side)))
+        """The same from the first layer's output (n, channels * rows * columns)."""
+        x = F.relu(x.unflatten(-1, self.grid))
         x = x.contiguous(memory_format=torch.channels_last)
-        x = F.relu(self.widen(x), inplace=True)  # (n, widths[-1], side, side)
+        x = F.relu(self.widen(x), inplace=True)  # (n, widths[-1], rows, columns)
         for conv in self.convs:
-            x = F.relu(conv(x), inplace=True)  # (n, widths[i], 2 side, 2 side)
+            x = F.relu(conv(x), inplace=True)  # (n, widths[i], 2 rows, 2 columns)
         return self.out(x)  # (n, 12, h / 2, w / 2)
 
 

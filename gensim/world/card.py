@@ -156,7 +156,7 @@ def _head(gap: Gap) -> str:
     lines = [
         f"A generative model of `{world['env_id']}` that is a Gymnasium environment: one discrete latent a frame "
         f"({world['groups']} variables of {world['classes']} values), autoregressive dynamics, "
-        f"{world['size']} x {world['size']} frames at {world['fps']} a second "
+        f"{world.get('width', world['size'])} x {world['size']} frames at {world['fps']} a second "
         f"({world['skip']} simulator frames a step), {world['megabytes']:.1f} MB of weights.",
         f"- **Made from** {used:,} simulator frames{spent}. The meter counts every step that "
         f"the simulator took for it, skipped ones included; what a kill lost was taken again, alike, and counts once. "

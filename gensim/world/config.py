@@ -9,13 +9,15 @@ from typing import Any
 
 from gensim.core.frames import check_side
 
+LATER = ("clock", "width")  # settings that worlds from before them have not
+
 
 @dataclass(frozen=True)
 class NetConfig:
     """Sizes of a world's networks."""
 
     size: int = 64
-    """Side of the square frame in pixels, a multiple of 16."""
+    """Height of a frame in pixels, a multiple of 16; and its width, if that is no other."""
     actions: int = 2
     """Width of the action vector (one-hot for discrete actions)."""
     groups: int = 32
@@ -34,16 +36,24 @@ class NetConfig:
     """Share of the uniform law in every categorical, so that no log-probability is infinite."""
     clock: bool = False
     """Whether the dynamics are told the episode's steps so far."""
+    width: int | None = None
+    """Width of a frame in pixels, a multiple of 16; None where it is square."""
 
     def __post_init__(self) -> None:
-        check_side(self.size)
+        for side in self.shape:
+            check_side(side)
         if len(self.widths) != 4:
             raise ValueError(f"widths={self.widths}: give four numbers of channels, one a halving")
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of a frame."""
+        return self.size, self.width or self.size
+
     def to_dict(self) -> dict[str, Any]:
-        """The same as JSON has it; a clock is named where there is one, as worlds from before it have none."""
+        """The same as JSON has it; of what came later, that alone which is used."""
         told = asdict(self) | {"widths": list(self.widths)}
-        return {name: value for name, value in told.items() if name != "clock" or value}
+        return {name: value for name, value in told.items() if name not in LATER or value}
 
 
 @dataclass(frozen=True)

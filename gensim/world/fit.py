@@ -18,6 +18,7 @@ from torch.utils.tensorboard import SummaryWriter
 from gensim.core.checkpoint import moments, over, refill, under
 from gensim.core.devices import has_bfloat16
 from gensim.core.files import load_tensors, save_tensors
+from gensim.core.frames import shape_of
 from gensim.core.progress import bar
 from gensim.core.seeds import fold
 from gensim.core.settings import differing
@@ -48,7 +49,7 @@ class Fit:
         others = [value for name, value in net.named_parameters() if not name.startswith("encoder.")]
         optimiser = torch.optim.Adam([{"params": encoder}, {"params": others}], config.lr, eps=1e-8)
         self.net, self.optimiser = self.fabric.setup(net, optimiser)
-        self.weights = Weights.of(net_config.size, config.emphasis)
+        self.weights = Weights.of(net_config.shape, config.emphasis)
 
     def update(self, batch: dict[str, Tensor]) -> dict[str, float]:
         """One optimiser step on a batch; returns the loss's parts."""
@@ -105,7 +106,7 @@ class Fit:
         """Weighs colours by how rare they are in frames of the data, where the settings ask for it."""
         if self.config.rarity:
             frames = torch.from_numpy(sampler.some(COUNTED))
-            self.weights = Weights.of(self.net.module.config.size, self.config.emphasis, frames)
+            self.weights = Weights.of(self.net.module.config.shape, self.config.emphasis, frames)
 
     @torch.no_grad()
     def _follow(self) -> None:
@@ -133,7 +134,9 @@ def net_config(config: FitConfig, spec: dict[str, Any]) -> NetConfig:
     """Sizes of the networks for a data set's frames and actions."""
     action = spec["action"]
     dim = action.get("dim") or action["n"]
-    return NetConfig(size=spec["size"], actions=dim, hidden=config.hidden, clock=bool(config.clock))
+    height, width = shape_of(spec)
+    wide = None if width == height else width
+    return NetConfig(size=height, width=wide, actions=dim, hidden=config.hidden, clock=bool(config.clock))
 
 
 def _first_weights(net: Net, folder: Path) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from gensim.core.files import atomic_path, inside, line, load_arrays, parse_json
-from gensim.core.frames import decode
+from gensim.core.frames import decode, shape_of
 from gensim.core.seeds import Stream, uniform
 from gensim.episodes import ActionSpec, Episode, read_episode
 from gensim.episodes.store import Header
@@ -92,7 +92,7 @@ class Heldout:
             past=past,
             seed=np.array([-1 if s is None else s for s in seeds], np.int64),
             episode=np.array([header.path.name for header in headers]),
-            meta={"format": FORMAT} | {key: headers[0].meta.get(key) for key in _ABOUT},
+            meta={"format": FORMAT} | {key: headers[0].meta.get(key) for key in _ABOUT if key in headers[0].meta},
         )
 
     def __len__(self) -> int:
@@ -185,8 +185,9 @@ class Heldout:
         if min(n, t) < 1 or (self.start < 0).any() or (self.start > self.past.shape[1]).any():
             raise ValueError("segments do not fit the episodes they are of")
         heads = {bytes(self.png[a : a + 24]) for a in self.offsets[:-1]}
-        if heads != {_PNG + 2 * int(self.meta["size"]).to_bytes(4, "big")}:
-            raise ValueError(f"frames are not PNG of side {self.meta['size']}")
+        height, width = shape_of(self.meta)
+        if heads != {_PNG + width.to_bytes(4, "big") + height.to_bytes(4, "big")}:
+            raise ValueError(f"frames are not PNG of {width} x {height}")
         self._check_steps(action)
 
     def _check_steps(self, action: ActionSpec) -> None:
@@ -200,7 +201,7 @@ class Heldout:
 
 _PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"  # what stands before width and height
 _KINDS = {"png": "u1", "offsets": "i8", "rew": "f4", "term": "?", "trunc": "?", "start": "i8", "seed": "i8"}
-_ABOUT = ("env_id", "env_kwargs", "size", "skip", "action")
+_ABOUT = ("env_id", "env_kwargs", "size", "width", "skip", "action")
 _ARRAYS = tuple(field.name for field in fields(Heldout))[:-1]
 
 

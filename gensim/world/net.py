@@ -22,8 +22,8 @@ class Net(nn.Module):
     def __init__(self, config: NetConfig) -> None:
         super().__init__()
         c = self.config = config
-        self.encoder = Encoder(c.size, c.widths, c.groups, c.classes)
-        self.decoder = Decoder(c.size, c.widths, c.groups, c.classes)
+        self.encoder = Encoder(c.shape, c.widths, c.groups, c.classes)
+        self.decoder = Decoder(c.shape, c.widths, c.groups, c.classes)
         self.dynamics = Dynamics(c.groups, c.classes, c.actions, c.hidden, c.clock)
         self.reward = RewardHead(c.hidden + c.groups * c.classes, c.head)
         self.termination = TerminationHead(c.hidden + c.groups * c.classes, c.head)

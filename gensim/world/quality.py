@@ -173,7 +173,7 @@ def _dream(
 
     And whether a dream was still alive, bool (n, samples, q).
     """
-    acts, n, size = np.repeat(heldout.inputs, samples, 0), len(heldout), world.config.size
+    acts, n = np.repeat(heldout.inputs, samples, 0), len(heldout)
     state = filtered(world, heldout, seed=seed).branch(samples)
     one = np.arange(n) * samples
     frames, track, rewards, alive = [], [world.decode(state.rows(one))], [], [np.ones(len(state), bool)]
@@ -184,7 +184,7 @@ def _dream(
         shown = world.decode(state if t in horizons else state.rows(one))
         track.append(shown[one] if t in horizons else shown)
         frames += [shown] if t in horizons else []
-    stack = np.stack(frames, 1).reshape(n, samples, -1, size, size, 3)  # (n, samples, q, h, w, 3)
+    stack = np.stack(frames, 1).reshape(n, samples, -1, *world.config.shape, 3)  # (n, samples, q, h, w, 3)
     living = np.stack([alive[t] for t in horizons], 1).reshape(n, samples, -1)
     return stack, np.stack(track, 1), np.stack(rewards, 1).reshape(n, samples, -1), living
 

@@ -27,14 +27,14 @@ class Weights:
     colours: Tensor | None = None
 
     @classmethod
-    def of(cls, size: int, part: Part | None = None, frames: Tensor | None = None) -> Weights | None:
+    def of(cls, shape: tuple[int, int], part: Part | None = None, frames: Tensor | None = None) -> Weights | None:
         """From a part to emphasise and frames (..., h, w, 3) to count colours in; None for neither.
 
         Reference: Colorful Image Colorization (Zhang et al., 2016), arXiv:1603.08511, rebalances colours likewise.
         """
         if part is None and frames is None:
             return None
-        return cls(by_place(part, size), None if frames is None else by_rarity(frames))
+        return cls(by_place(part, shape), None if frames is None else by_rarity(frames))
 
     def __call__(self, frames: Tensor, settled: float = 1.0) -> Tensor:
         """Weights (m, h, w) of frames (m, h, w, 3) in 0..255, of which a share is settled and the rest still 1."""
@@ -44,11 +44,11 @@ class Weights:
         return 1 + (weight - 1) * settled
 
 
-def by_place(part: Part | None, size: int) -> Tensor:
-    """(size, size): the factor in a part of the frame, 1 elsewhere."""
-    weight = torch.ones(size, size)
+def by_place(part: Part | None, shape: tuple[int, int]) -> Tensor:
+    """(h, w): the factor in a part of the frame, 1 elsewhere."""
+    weight = torch.ones(shape)
     if part is not None:
-        top, bottom, left, right = (round(share * size) for share in part[:4])
+        top, bottom, left, right = (round(share * shape[i > 1]) for i, share in enumerate(part[:4]))
         weight[top:bottom, left:right] = part[4]
     return weight
 

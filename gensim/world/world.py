@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gensim.core.files import atomic_path, inside, line, load_tensors, read_json, save_tensors, sha256, write_json
+from gensim.core.frames import shape_of
 from gensim.core.seeds import Stream, uniform
 from gensim.episodes.actions import ActionSpec
 from gensim.models.vae import softmax_unimix
@@ -257,11 +258,10 @@ class World:
         )
 
     def _encode(self, frames: np.ndarray, state: State) -> tuple[Tensor, Tensor]:
-        size = self.config.size
-        if frames.dtype != np.uint8 or frames.shape != (len(state), size, size, 3):
+        asked = (len(state), *self.config.shape, 3)
+        if frames.dtype != np.uint8 or frames.shape != asked:
             raise ValueError(
-                f"frames of {frames.dtype} {frames.shape}: give uint8 ({len(state)}, {size}, {size}, 3), "
-                "resized with gensim.core.frames.resize"
+                f"frames of {frames.dtype} {frames.shape}: give uint8 {asked}, resized with gensim.core.frames.resize"
             )
         draws = uniform(state.keys(), Stream.POSTERIOR, state.step.numpy(), self.config.groups)
         z, log_q = map_tiles(self.fast.see, torch.from_numpy(frames), _rows(draws), size=SEEN)
@@ -319,6 +319,8 @@ def _measure(config: NetConfig) -> None:
     for name, value, most in sizes:
         if type(value) is not int or not 1 <= value <= most:
             raise ValueError(f"{name} is a whole number from 1 to {most:,}")
+    if config.width is not None and not (type(config.width) is int and 1 <= config.width <= LARGEST["size"]):
+        raise ValueError(f"width is a whole number from 1 to {LARGEST['size']:,}")
     for name in ("dropout", "unimix"):
         if type(value := getattr(config, name)) not in (int, float) or not 0 <= value < 1:
             raise ValueError(f"{name} is a number from 0 to below 1")
@@ -339,7 +341,7 @@ def _spec(card: dict[str, Any], folder: Path) -> dict[str, Any]:
     """What the world imitates; ValueError if it is not said, or does not fit the network."""
     spec, net = card.get("spec"), card["net"]
     try:
-        if not isinstance(spec, dict) or spec["size"] != net.get("size", NetConfig.size):
+        if not isinstance(spec, dict) or shape_of(spec) != shape_of({"size": NetConfig.size} | net):
             raise ValueError("its frames are not those of the network")
         if ActionSpec.from_dict(spec["action"]).dim != net.get("actions", NetConfig.actions):
             raise ValueError("its actions are not those of the network")
