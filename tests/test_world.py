@@ -156,7 +156,8 @@ def test_the_fused_networks_are_the_fitted_ones(world, dtype):
         torch.testing.assert_close(odds, net.termination.log_odds(net.termination(x, tally)), **judged)
         frames = (net.decoder(one_hot) * 127.5 + 127.5).round().clamp(0, 255).permute(0, 2, 3, 1)
         assert (fast.paint(z)[0].float() - frames).abs().max() <= (1 if dtype == torch.float32 else 4)
-        rows = (h, z, tally, act, mask, torch.ones(16), torch.rand(16, c.groups).double(), torch.rand(16).double())
+        draws = (torch.rand(16, c.groups).double(), torch.rand(16).double())
+        rows = (h, z, tally, torch.zeros(16, 0), act, mask, torch.ones(16), *draws)
         once = traced(fast.dream, *rows)
         for _ in range(4):  # an executor that optimises as it learns must not change a bit
             assert all(torch.equal(a, b) for a, b in zip(fast.dream(*rows), once(*rows)))

@@ -21,11 +21,14 @@ class Dynamics(nn.Module):
         hidden: width of the memory h.
         clock: whether it is told the episode's steps so far. A fit sees short windows, so that what piles up over an
             episode, such as monsters, is known by the clock alone.
+        conditions: numbers that hold for an episode, such as how dense its traffic is, that it is told.
     """
 
     late: Tensor  # () the steps of the longest episode in the data; later ones are told alike
 
-    def __init__(self, groups: int, classes: int, actions: int, hidden: int, clock: bool = False) -> None:
+    def __init__(
+        self, groups: int, classes: int, actions: int, hidden: int, clock: bool = False, conditions: int = 0
+    ) -> None:
         super().__init__()
         self.groups, self.classes, self.hidden = groups, classes, hidden
         self.initial = nn.Parameter(torch.zeros(2, hidden))  # memory before a mid-episode / a first frame
@@ -35,6 +38,7 @@ class Dynamics(nn.Module):
         if self.clock is not None:
             nn.init.zeros_(self.clock.weight)
             self.register_buffer("late", torch.tensor(0.0))
+        self.conditions = nn.Linear(conditions, hidden, bias=False) if conditions else None
         self.norm = nn.LayerNorm(hidden)
         self.gates_x = nn.Linear(hidden, 3 * hidden)
         self.gates_h = nn.Linear(hidden, 3 * hidden)
@@ -42,14 +46,17 @@ class Dynamics(nn.Module):
         self.prior_norm = nn.LayerNorm(hidden)
         self.prior_out = nn.Linear(hidden, groups * classes)
 
-    def inputs(self, z: Tensor, act: Tensor, steps: Tensor) -> Tensor:
-        """Gate inputs (..., 3 hidden) of one-hot latents (..., groups, classes), actions (..., k) and steps (...)."""
-        return self._gates(z.flatten(-2) @ self.embed.to(z.dtype), act, steps)
+    def inputs(self, z: Tensor, act: Tensor, steps: Tensor, cond: Tensor | None = None) -> Tensor:
+        """Gate inputs (..., 3 hidden) of one-hot latents (..., groups, classes), actions (..., k) and steps (...).
 
-    def inputs_of(self, index: Tensor, act: Tensor, steps: Tensor) -> Tensor:
+        cond (..., c): conditions of the episode, for dynamics that are told any.
+        """
+        return self._gates(z.flatten(-2) @ self.embed.to(z.dtype), act, steps, cond)
+
+    def inputs_of(self, index: Tensor, act: Tensor, steps: Tensor, cond: Tensor | None = None) -> Tensor:
         """Gate inputs (n, 3 hidden) of latent indices (n, groups), actions (n, k) and steps so far (n,), by look-up."""
         offset = torch.arange(self.groups, device=index.device) * self.classes
-        return self._gates(F.embedding_bag(index + offset, self.embed, mode="sum"), act, steps)
+        return self._gates(F.embedding_bag(index + offset, self.embed, mode="sum"), act, steps, cond)
 
     def cell(self, gates: Tensor, h: Tensor) -> Tensor:
         """The next memory (n, hidden) float32 from gate inputs (n, 3 hidden) and memory (n, hidden)."""
@@ -58,14 +65,15 @@ class Dynamics(nn.Module):
         u = torch.sigmoid(u + hu - 1)
         return torch.lerp(h, torch.tanh(c + torch.sigmoid(r + hr) * hc), u)
 
-    def unroll(self, z: Tensor, act: Tensor, steps: Tensor, first: Tensor) -> Tensor:
+    def unroll(self, z: Tensor, act: Tensor, steps: Tensor, first: Tensor, cond: Tensor | None = None) -> Tensor:
         """Memories h (b, t, hidden), each before its own latent, of a window of latents and actions.
 
         z (b, t, groups, classes) one-hot, act (b, t, k), steps (b, t) before each action, first (b,) bool: the window
-        opens an episode.
+        opens an episode; cond (b, c).
         """
         h = self.initial[first.long()].float()  # (b, hidden)
-        gates = self.inputs(z[:, :-1], act[:, 1:], steps[:, 1:])  # (b, t - 1, 3 hidden)
+        told = None if cond is None else cond[:, None]  # (b, 1, c)
+        gates = self.inputs(z[:, :-1], act[:, 1:], steps[:, 1:], told)  # (b, t - 1, 3 hidden)
         memories = [h]
         for step in gates.unbind(1):
             h = self.cell(step, h)
@@ -78,10 +86,13 @@ class Dynamics(nn.Module):
         x = x if mask is None else x * mask.to(x.dtype)
         return self.prior_out(x).unflatten(-1, (self.groups, self.classes))
 
-    def _gates(self, embedded: Tensor, act: Tensor, steps: Tensor) -> Tensor:
+    def _gates(self, embedded: Tensor, act: Tensor, steps: Tensor, cond: Tensor | None) -> Tensor:
         x = embedded + self.act(act.to(self.act.weight.dtype))
         if self.clock is not None:
             steps = steps.float().clamp(max=self.late)
             told = torch.stack([steps.log1p() / 4, steps / 256], -1)  # (..., 2)
             x = x + self.clock(told.to(x.dtype))
+        if self.conditions is not None:
+            assert cond is not None
+            x = x + self.conditions(cond.to(x.dtype))
         return self.gates_x(F.silu(self.norm(x)))

@@ -97,6 +97,41 @@ class TerminationHead(nn.Module):
         return F.binary_cross_entropy_with_logits(logits.float(), term.float(), pos_weight=weight, reduction="none")
 
 
+class TellingHead(nn.Module):
+    """Numbers that a state tells, such as the speed of who drives, and what ends the episode where it ends.
+
+    Arguments:
+        inputs, hidden: widths.
+        numbers: how many.
+        kinds: how many ends there are.
+    """
+
+    mean: Tensor  # (numbers,) of the data
+    scale: Tensor  # (numbers,) their standard deviations
+
+    def __init__(self, inputs: int, hidden: int, numbers: int, kinds: int) -> None:
+        super().__init__()
+        self.numbers, self.kinds = numbers, kinds
+        self.inp, self.out = nn.Linear(inputs, hidden), nn.Linear(hidden, numbers + kinds)
+        self.register_buffer("mean", torch.zeros(numbers))
+        self.register_buffer("scale", torch.ones(numbers))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Numbers (..., numbers), not in their units yet, and logits of the ends (..., kinds), of states x."""
+        return self.out(F.silu(self.inp(x))).float().split([self.numbers, self.kinds], -1)
+
+    def units(self, numbers: Tensor) -> Tensor:
+        """Numbers in the simulator's own units."""
+        return numbers * self.scale.float() + self.mean.float()
+
+    def loss(self, told: tuple[Tensor, Tensor], numbers: Tensor, kind: Tensor) -> tuple[Tensor, Tensor]:
+        """Errors (...) of numbers in their units (..., numbers), and cross-entropy (...), 0 where kind (...) is -1."""
+        goal = (numbers - self.mean) / self.scale
+        far = F.smooth_l1_loss(told[0], goal, reduction="none").mean(-1)
+        flat = F.cross_entropy(told[1].flatten(0, -2), kind.flatten(), ignore_index=-1, reduction="none")
+        return far, flat.view_as(kind)
+
+
 class DisagreementHead(nn.Module):
     """Several small predictors of the next latent; how much they differ says how far h is from the data.
 

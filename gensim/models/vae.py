@@ -38,12 +38,18 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """The frame's mean given its latent; it sees the latent alone, no memory and no action.
+    """The frame's mean given its latent, and labels of its pixels; it sees the latent alone, no memory and no action.
 
     A frame can therefore be drawn again from its stored indices, 20 bytes a step.
+
+    Arguments:
+        shape, widths, groups, classes: as the encoder's.
+        labels: numbers that are told of every pixel besides its colour.
     """
 
-    def __init__(self, shape: tuple[int, int], widths: Sequence[int], groups: int, classes: int) -> None:
+    def __init__(
+        self, shape: tuple[int, int], widths: Sequence[int], groups: int, classes: int, labels: int = 0
+    ) -> None:
         super().__init__()
         self.grid = (widths[-1] // 2, shape[0] // 16, shape[1] // 16)  # channels, rows, columns
         self.inp = nn.Linear(groups * classes, math.prod(self.grid))
@@ -51,23 +57,26 @@ class Decoder(nn.Module):
         widths = widths[::-1]
         self.convs = nn.ModuleList(nn.ConvTranspose2d(i, o, 4, 2, 1) for i, o in zip(widths, widths[1:]))
         self.out = nn.Conv2d(widths[-1], 12, 3, 1, 1)
+        self.labels = nn.Conv2d(widths[-1], 4 * labels, 3, 1, 1) if labels else None
 
     def forward(self, z: Tensor) -> Tensor:
         """Maps one-hot latents (n, groups, classes) to frames (n, 3, h, w), about -1..1."""
-        return F.pixel_shuffle(self.blocks(z), 2)  # (n, 3, h, w)
+        return F.pixel_shuffle(self.out(self.grow(self.inp(z.flatten(1)))), 2)  # (n, 3, h, w)
 
-    def blocks(self, z: Tensor) -> Tensor:
-        """The frames (n, 12, h / 2, w / 2) before each pixel's twelve channels become a block of two by two."""
-        return self.grow(self.inp(z.flatten(1)))
+    def labelled(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """The same frames, and what is told of their pixels (n, labels, h, w)."""
+        assert self.labels is not None
+        x = self.grow(self.inp(z.flatten(1)))
+        return F.pixel_shuffle(self.out(x), 2), F.pixel_shuffle(self.labels(x), 2)
 
     def grow(self, x: Tensor) -> Tensor:
-        """The same from the first layer's output (n, channels * rows * columns)."""
+        """What both are read from (n, widths[0], h / 2, w / 2), of the first layer's output (n, channels * cells)."""
         x = F.relu(x.unflatten(-1, self.grid))
         x = x.contiguous(memory_format=torch.channels_last)
         x = F.relu(self.widen(x), inplace=True)  # (n, widths[-1], rows, columns)
         for conv in self.convs:
             x = F.relu(conv(x), inplace=True)  # (n, widths[i], 2 rows, 2 columns)
-        return self.out(x)  # (n, 12, h / 2, w / 2)
+        return x
 
 
 def log_softmax_unimix(logits: Tensor, unimix: float) -> Tensor:

@@ -9,7 +9,8 @@ from typing import Any
 
 from gensim.core.frames import check_side
 
-LATER = ("clock", "width")  # settings that worlds from before them have not
+NAMES = ("labels", "conditions", "readouts", "kinds")
+LATER = ("clock", "width", *NAMES)  # settings that worlds from before them have not
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,14 @@ class NetConfig:
     """Whether the dynamics are told the episode's steps so far."""
     width: int | None = None
     """Width of a frame in pixels, a multiple of 16; None where it is square."""
+    labels: tuple[str, ...] = ()
+    """Classes that every generated pixel is told to be of; its distance is told besides."""
+    conditions: tuple[str, ...] = ()
+    """Numbers in 0..1 that hold for an episode, which the dynamics are told."""
+    readouts: tuple[str, ...] = ()
+    """Numbers that a state tells, in the simulator's own units."""
+    kinds: tuple[str, ...] = ()
+    """What may end an episode, which a state tells."""
 
     def __post_init__(self) -> None:
         for side in self.shape:
@@ -52,7 +61,7 @@ class NetConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """The same as JSON has it; of what came later, that alone which is used."""
-        told = asdict(self) | {"widths": list(self.widths)}
+        told = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
         return {name: value for name, value in told.items() if name not in LATER or value}
 
 
@@ -87,6 +96,8 @@ class FitConfig:
     """Decay of the running average of the weights, which is what is shipped."""
     reconstruction: float = 2.0
     """Weight of the squared error of a frame, summed over its pixels in 0..1."""
+    labels: float = 0.05
+    """Weight of the labels' cross-entropy, summed over pixels; their distances' errors weigh ten times as much."""
     emphasis: tuple[float, float, float, float, float] | None = None
     """A part of the frame whose errors weigh more: top, bottom, left, right as shares of its sides, and the factor."""
     rarity: bool | None = None
@@ -121,11 +132,15 @@ class FitConfig:
     """Share of the episodes kept away from the fit, to calibrate and to judge it."""
     hidden: int = 512
     """Width of the memory."""
+    groups: int = 32
+    """Categorical variables in a latent, of 32 values each."""
+    widths: tuple[int, int, int, int] = (16, 48, 64, 160)
+    """Channels after each of the four halvings of the frame."""
     devices: int = 1
     """Accelerators to use, where there are any."""
 
     def __post_init__(self) -> None:
-        counts = ("batch", "length", "decoded", "warmup", "settle", "hidden", "devices")
+        counts = ("batch", "length", "decoded", "warmup", "settle", "hidden", "groups", "devices")
         wrong = [f"{name}={getattr(self, name)}" for name in counts if getattr(self, name) < 1]
         if wrong:
             raise ValueError(f"{', '.join(wrong)}: give at least 1")

@@ -45,9 +45,12 @@ class Fast:
         self.paint_z = copy.decoder.inp.weight.T.contiguous()  # (latent, width side side)
         self.offset = torch.arange(c.groups) * c.classes
 
-    def memory(self, h: Tensor, z: Tensor, act: Tensor, tally: Tensor) -> Tensor:
-        """The next memory (n, hidden) float32 after latents (n, groups) and actions (n, k), after a tally (n, 2)."""
-        return self.dynamics.cell(self.dynamics.inputs_of(z, act, tally[:, 1]), h)
+    def memory(self, h: Tensor, z: Tensor, act: Tensor, tally: Tensor, cond: Tensor) -> Tensor:
+        """The next memory (n, hidden) float32 after latents (n, groups) and actions (n, k), after a tally (n, 2).
+
+        cond (n, c): conditions that hold for the episode.
+        """
+        return self.dynamics.cell(self.dynamics.inputs_of(z, act, tally[:, 1], cond), h)
 
     def read(self, h: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """What a memory says: prior logits (n, groups, classes), disagreement (n,), the judges' share (n, 2 head)."""
@@ -66,13 +69,23 @@ class Fast:
         return self.reward.mean(self.reward.out(rew)), odds
 
     def dream(
-        self, h: Tensor, z: Tensor, tally: Tensor, act: Tensor, mask: Tensor, t: Tensor, u: Tensor, end: Tensor
+        self,
+        h: Tensor,
+        z: Tensor,
+        tally: Tensor,
+        cond: Tensor,
+        act: Tensor,
+        mask: Tensor,
+        t: Tensor,
+        u: Tensor,
+        end: Tensor,
     ) -> Dreamed:
         """One imagined step: (h, z, log_p, log_q, rew, term, log_end, term_prob, unusual), rows first.
 
-        tally (n, 2) of the steps before, t (n,) temperatures, u (n, groups) and end (n,) float64 draws in (0, 1).
+        tally (n, 2) of the steps before, cond (n, c) conditions, t (n,) temperatures, u (n, groups) and end (n,)
+        float64 draws in (0, 1).
         """
-        h = self.memory(h, z, act, tally)
+        h = self.memory(h, z, act, tally, cond)
         logits, unusual, judges = self.read(h, mask)
         p = softmax_unimix(logits, self.config.unimix)
         q = heat(p, t)
@@ -95,11 +108,24 @@ class Fast:
 
     def paint(self, z: Tensor) -> tuple[Tensor]:
         """Frames (n, h, w, 3) uint8 of latents (n, groups)."""
-        x = self.decoder.grow(self._look_up(z, self.paint_z) + self.paint_b)  # (n, 12, h / 2, w / 2), 0..255
+        x = self.decoder.out(self._drawn(z))  # (n, 12, h / 2, w / 2), 0..255
+        return (self._bytes(x),)
+
+    def label(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The same frames, classes of their pixels uint8 (n, h, w), and distances float32 (n, h, w) in 0..1."""
+        assert self.decoder.labels is not None
+        x = self._drawn(z)
+        told = F.pixel_shuffle(self.decoder.labels(x), 2)  # (n, classes + 1, h, w)
+        return self._bytes(self.decoder.out(x)), told[:, :-1].argmax(1).byte(), told[:, -1].float().clamp(0, 1)
+
+    def _drawn(self, z: Tensor) -> Tensor:
+        return self.decoder.grow(self._look_up(z, self.paint_z) + self.paint_b)
+
+    def _bytes(self, x: Tensor) -> Tensor:
         x = x.round_().clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1)  # (n, h / 2, w / 2, 12)
         n, h, w, _ = x.shape
         x = x.view(torch.int16).unflatten(-1, (2, 3)).permute(0, 1, 3, 2, 4)  # (n, h / 2, 2, w / 2, 6 bytes)
-        return (x.contiguous().view(torch.uint8).view(n, 2 * h, 2 * w, 3),)
+        return x.contiguous().view(torch.uint8).view(n, 2 * h, 2 * w, 3)
 
     def _scale_to_bytes(self, out: nn.Conv2d) -> None:
         """The last layer gives 0..255, its channels ordered by pixel: a block of two by two is two runs of bytes."""

@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from gensim.models.dynamics import Dynamics
-from gensim.models.heads import DisagreementHead, RewardHead, TerminationHead
+from gensim.models.heads import DisagreementHead, RewardHead, TellingHead, TerminationHead
 from gensim.models.vae import Decoder, Encoder, log_softmax_unimix, sample_straight_through
 from gensim.world.config import FitConfig, NetConfig
 
@@ -23,11 +24,13 @@ class Net(nn.Module):
         super().__init__()
         c = self.config = config
         self.encoder = Encoder(c.shape, c.widths, c.groups, c.classes)
-        self.decoder = Decoder(c.shape, c.widths, c.groups, c.classes)
-        self.dynamics = Dynamics(c.groups, c.classes, c.actions, c.hidden, c.clock)
+        self.decoder = Decoder(c.shape, c.widths, c.groups, c.classes, len(c.labels) + bool(c.labels))
+        self.dynamics = Dynamics(c.groups, c.classes, c.actions, c.hidden, c.clock, len(c.conditions))
         self.reward = RewardHead(c.hidden + c.groups * c.classes, c.head)
         self.termination = TerminationHead(c.hidden + c.groups * c.classes, c.head)
         self.disagreement = DisagreementHead(c.hidden, c.groups * c.classes)
+        telling = (len(c.readouts), len(c.kinds))
+        self.telling = TellingHead(c.hidden + c.groups * c.classes, c.head, *telling) if any(telling) else None
 
     @classmethod
     def bare(cls, config: NetConfig) -> Net:
@@ -47,21 +50,24 @@ class Net(nn.Module):
 
         Encoder and decoder learn from `decoded` frames of each window, drawn anew: neighbours look alike, and
         images are most of the cost. The dynamics and the heads learn from all. `weights` maps frames (m, h, w, 3)
-        to the weights (m, h, w) of their pixels' errors, 1 where it is None.
+        to the weights (m, h, w) of their pixels' errors, 1 where it is None. Where pixels have labels, the batch says
+        which frames are decoded.
         """
         c, valid = self.config, batch["valid"].float()  # (b, t)
         b, t = valid.shape
         x = batch["frames"].flatten(0, 1).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)  # (b t, 3, h, w)
         x = x.contiguous(memory_format=torch.channels_last)
-        some = self._some(valid, decoded, generator)  # (m,)
+        some = self._some(valid, decoded, generator) if "some" not in batch else _rows(batch["some"], t)  # (m,)
         log_q = self._posterior(x, some)  # (b t, groups, classes)
         z = sample_straight_through(log_q, generator)
-        error = (self.decoder(z[some]).float() - x[some]) ** 2  # (m, 3, h, w)
+        drawn, labels = self.decoder.labelled(z[some]) if c.labels else (self.decoder(z[some]), None)
+        error = (drawn.float() - x[some]) ** 2  # (m, 3, h, w)
         if weights is not None:
             error = error * weights(batch["frames"].flatten(0, 1)[some])[:, None]
         rec = error.sum((1, 2, 3)) / 4  # (m,) 0..1 units
         log_q, z = log_q.unflatten(0, (b, t)), z.unflatten(0, (b, t))
-        h = self.dynamics.unroll(z, batch["act"], batch["tally"][..., 1], batch["first"][:, 0])  # (b, t, hidden)
+        acts, steps, first = batch["act"], batch["tally"][..., 1], batch["first"][:, 0]
+        h = self.dynamics.unroll(z, acts, steps, first, batch.get("cond"))  # (b, t, hidden)
         log_p = log_softmax_unimix(self.dynamics.prior(h, self._masks(b, h, generator)), c.unimix)
         later = valid.clone()
         later[:, 0] = 0  # nothing has led to a window's first frame
@@ -72,7 +78,24 @@ class Net(nn.Module):
             "dyn": _mean(_kl(log_q.detach(), log_p).clamp_min(free_nats), valid),
             "rep": _mean(rep, seen),
             **self._judgements(h, z, batch, later, generator),
+            **self._telling(h, z, batch, valid),
+            **(self._labels(labels, batch, seen) if labels is not None else {}),
         }
+
+    def _labels(self, labels: Tensor, batch: dict[str, Tensor], seen: Tensor) -> dict[str, Tensor]:
+        """Losses of what is told (m, classes + 1, h, w) of the pixels of decoded frames."""
+        truth, far = batch["classes"].flatten(0, 1).long(), batch["depth"].flatten(0, 1)  # (m, h, w)
+        weight = batch["balance"][truth]
+        told = F.cross_entropy(labels[:, :-1].float(), truth, reduction="none") * weight
+        miss = (labels[:, -1].float() - far).abs() * weight
+        return {"cls": _mean(told.sum((1, 2)), seen), "far_px": _mean(miss.sum((1, 2)), seen)}
+
+    def _telling(self, h: Tensor, z: Tensor, batch: dict[str, Tensor], valid: Tensor) -> dict[str, Tensor]:
+        if self.telling is None:
+            return {}
+        told = self.telling(torch.cat([h, z.flatten(2)], -1))
+        numbers, kinds = self.telling.loss(told, batch["numbers"], batch["kind"])
+        return {"num": _mean(numbers, valid), "kind": _mean(kinds, (batch["kind"] >= 0).float())}
 
     def _posterior(self, x: Tensor, some: Tensor) -> Tensor:
         """log q(z | frame) (n, groups, classes) of all frames x (n, 3, h, w), with gradients for `some` (m,)."""
@@ -105,9 +128,14 @@ class Net(nn.Module):
         return mask.float() / keep
 
 
+def _rows(index: Tensor, t: int) -> Tensor:
+    """Frames (b, d) of windows of t as indices (b d,) into all frames."""
+    return (index + torch.arange(len(index), device=index.device)[:, None] * t).flatten()
+
+
 def total(parts: dict[str, Tensor], fit: FitConfig) -> Tensor:
     """The weighted sum of the loss's parts."""
-    weights = {"rec": fit.reconstruction, "rep": fit.rep}
+    weights = {"rec": fit.reconstruction, "rep": fit.rep, "cls": fit.labels, "far_px": 10 * fit.labels}
     return torch.stack([weights.get(name, 1.0) * part for name, part in parts.items()]).sum()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ from torch import Tensor
 from gensim.core.files import load_arrays
 from gensim.core.seeds import Stream, uniform
 from gensim.world.config import NetConfig
+
+CONDS = ("real_cond", "mid_cond")
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class Starts:
     mid_act: np.ndarray  # (m, steps, k) float32, all actions since the reset, padded with zeros
     mid_length: np.ndarray  # (m,) int64, how many they are
     mid_return: np.ndarray  # (m,) float32, the sum of rewards since the reset
+    real_cond: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))  # (e, c), where there are any
+    mid_cond: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))  # (m, c)
 
     @classmethod
     def blank(cls, config: NetConfig) -> Starts:
@@ -51,6 +55,7 @@ class Starts:
             np.zeros((n, 1, config.actions), np.float32),
             np.ones(n, np.int64),
             np.zeros(n, np.float32),
+            *(np.full((n if config.conditions else 0, len(config.conditions)), 0.5, np.float32) for _ in range(2)),
         )
 
     def __len__(self) -> int:
@@ -81,6 +86,11 @@ class Starts:
         h, z, tallies = (torch.from_numpy(x) for x in (self.mid_h[at], z, tally))
         return h.float(), z.long(), tallies.float(), torch.from_numpy(mid)
 
+    def conditions(self, index: np.ndarray) -> np.ndarray:
+        """The conditions (n, c) of the episodes that starts (n,) are of."""
+        held = np.concatenate([self.real_cond, self.mid_cond])
+        return held[index] if held.shape[1] else np.zeros((len(index), 0), np.float32)
+
     def provenance(self, index: int) -> dict[str, Any]:
         """Where a start came from: the simulator's reset seed (None for logs without one) and all actions since."""
         i = index - len(self.real)
@@ -92,13 +102,14 @@ class Starts:
     def save(self, path: Path) -> None:
         """Writes an .npz, compressed."""
         with open(path, "wb") as file:
-            np.savez_compressed(file, **self.__dict__)
+            np.savez_compressed(file, **{name: x for name, x in self.__dict__.items() if name not in CONDS or x.size})
 
     @classmethod
     def load(cls, path: Path, config: NetConfig) -> Starts:
         """Reads `save`'s file; ValueError if it is damaged or of another network."""
         try:
-            starts = cls(**load_arrays(path, tuple(cls.__dataclass_fields__)))
+            names = [name for name in cls.__dataclass_fields__ if name not in CONDS or config.conditions]
+            starts = cls(**load_arrays(path, tuple(names)))
         except ValueError as fault:
             raise ValueError(f"{path} is no file of starts ({fault}); copy the world folder again") from fault
         starts.check(path, config)
@@ -117,6 +128,8 @@ class Starts:
             "mid_return": (np.float32, m),
             "mid_act": (np.float32, (*m, *steps, config.actions)),
         }
+        if c := len(config.conditions):
+            shapes |= {"real_cond": (np.float32, (*e, c)), "mid_cond": (np.float32, (*m, c))}
         given = {name: (getattr(self, name).dtype, getattr(self, name).shape) for name in shapes}
         wrong = [name for name, kind in shapes.items() if given[name] != kind]
         if wrong or len(steps) != 1 or min(*e, *m) < 1:
@@ -124,7 +137,6 @@ class Starts:
         low, high = self.mid_length.min(), self.mid_length.max()
         if max(self.real.max(), self.mid.max()) >= config.classes or low < 0 or high > steps[0]:
             raise ValueError(f"{path} does not fit its world: latents or lengths out of range; copy it again")
-        if not (
-            np.isfinite(self.mid_h).all() and np.isfinite(self.mid_act).all() and np.isfinite(self.mid_return).all()
-        ):
+        numbers = (self.mid_h, self.mid_act, self.mid_return, self.real_cond, self.mid_cond)
+        if not all(np.isfinite(one).all() for one in numbers):
             raise ValueError(f"{path} does not fit its world: it holds numbers that are not finite; copy it again")

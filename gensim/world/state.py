@@ -28,6 +28,7 @@ class State:
     temperature: Tensor  # (n,) float32, of the latents' law; 1 is the reference
     start: Tensor  # (n,) int64, which of the world's starts, -1 if none
     tally: Tensor  # (n, 2) float32, the sum of the episode's rewards and its steps so far
+    cond: Tensor  # (n, c) float32, conditions that hold for the episode, in 0..1
 
     def __len__(self) -> int:
         return len(self.seed)

@@ -20,7 +20,7 @@ from gensim.core.frames import shape_of
 from gensim.core.seeds import Stream, uniform
 from gensim.episodes.actions import ActionSpec
 from gensim.models.vae import softmax_unimix
-from gensim.world.config import NetConfig
+from gensim.world.config import NAMES, NetConfig
 from gensim.world.fast import Dreamed, Fast, heat, invert, log_prob, traced
 from gensim.world.net import Net
 from gensim.world.starts import Starts
@@ -122,10 +122,12 @@ class World:
         start: str | int | Sequence[int] | np.ndarray = "real",
         temperature: float | np.ndarray = 1.0,
         dropout: bool = False,
+        cond: np.ndarray | None = None,
     ) -> State:
         """Opens n episodes with keys `seeds` (n,) uint64: where real ones start, mid-episode, or at given starts.
 
-        Raises ValueError if a start is neither "real", "mid" nor an index of `starts`.
+        cond (n, c) in 0..1: conditions; NaN or None for those of the start. Raises ValueError if a start is neither
+        "real", "mid" nor an index of `starts`.
         """
         seeds = np.asarray(seeds, np.uint64)
         index = self.starts.pick(start, seeds)  # (n,)
@@ -133,15 +135,19 @@ class World:
         h = torch.where(mid[:, None], h, self.net.dynamics.initial[1].detach())
         state = self._opened(seeds, h, z, dropout)
         state.start, state.tally = torch.from_numpy(index), tally
+        state.cond = self._conditions(cond, self.starts.conditions(index))
         state.temperature = torch.as_tensor(temperature, dtype=torch.float32).expand(len(seeds)).clone()
         return state
 
-    def first(self, frames: np.ndarray, seeds: np.ndarray, dropout: bool = False) -> State:
-        """The state (n rows) after the first real frames (n, h, w, 3) uint8 of an episode."""
+    def first(
+        self, frames: np.ndarray, seeds: np.ndarray, dropout: bool = False, cond: np.ndarray | None = None
+    ) -> State:
+        """The state (n rows) after the first real frames (n, h, w, 3) uint8 of an episode under conditions (n, c)."""
         seeds = np.asarray(seeds, np.uint64)
         h = self.net.dynamics.initial[1].detach().expand(len(seeds), -1)
         state = self._opened(seeds, h.clone(), torch.zeros(len(seeds), self.config.groups, dtype=torch.int64), dropout)
         state.z = self._encode(frames, state)[0]
+        state.cond = self._conditions(cond, np.full((len(seeds), len(self.config.conditions)), 0.5, np.float32))
         return state
 
     def imagine(
@@ -160,6 +166,7 @@ class World:
             state.h,
             state.z,
             state.tally,
+            state.cond,
             _rows(act),
             state.mask,
             state.temperature,
@@ -180,14 +187,15 @@ class World:
         ends = uniform(state.keys(), Stream.TERM, state.step.numpy(), 1)
 
         def tile(
-            h: Tensor, z0: Tensor, z: Tensor, tally: Tensor, act: Tensor, mask: Tensor, end: Tensor
+            h: Tensor, z0: Tensor, z: Tensor, tally: Tensor, cond: Tensor, act: Tensor, mask: Tensor, end: Tensor
         ) -> tuple[Tensor, ...]:
-            h = self.fast.memory(h, z0, act, tally)
+            h = self.fast.memory(h, z0, act, tally, cond)
             logits, unusual, judges = self.fast.read(h, mask)
             log_p = log_prob(softmax_unimix(logits, self.config.unimix), z)
             return h, z, log_p, log_p, *self.fast.verdict(judges, z, tally, end), unusual
 
-        parts = map_tiles(tile, state.h, state.z, z, state.tally, _rows(act), state.mask, _rows(ends)[:, 0])
+        rows = (state.h, state.z, z, state.tally, state.cond, _rows(act), state.mask, _rows(ends)[:, 0])
+        parts = map_tiles(tile, *rows)
         new, step = self._moved(state, parts, torch.zeros_like(state.age))
         if rew is not None:
             new.tally[:, 0] = state.tally[:, 0] + torch.from_numpy(np.asarray(rew, np.float32))
@@ -197,6 +205,30 @@ class World:
     def decode(self, state: State) -> np.ndarray:
         """Frames (n, h, w, 3) uint8 of the latents alone."""
         return map_tiles(self._paint, state.z, size=PAINTED)[0].numpy()
+
+    def labelled(self, state: State) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Frames uint8 (n, h, w, 3), their pixels' classes uint8 (n, h, w), and distances float32 (n, h, w) in 0..1.
+
+        ValueError for a world without labels.
+        """
+        if not self.config.labels:
+            raise ValueError("this world has no labels: it was fitted to data that have none")
+        frames, classes, far = map_tiles(self._label, state.z, size=PAINTED)
+        return frames.numpy(), classes.numpy(), far.numpy()
+
+    def tell(self, state: State) -> tuple[np.ndarray, np.ndarray]:
+        """What `config.readouts` names, float32 (n, r), and the probabilities (n, k) of `config.kinds`, if it ends."""
+        telling = self.net.telling
+        if telling is None:
+            raise ValueError("this world tells no numbers: it was fitted to data that have none")
+
+        def tile(h: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+            one_hot = F.one_hot(z, self.config.classes).flatten(1).float()
+            numbers, kinds = telling(torch.cat([h, one_hot], 1))
+            return telling.units(numbers), kinds.softmax(-1)
+
+        numbers, kinds = map_tiles(tile, state.h, state.z)
+        return numbers.numpy(), kinds.numpy()
 
     def latent(self, state: State) -> np.ndarray:
         """The state as one vector (n, latent_dim) float32: the memory, then the one-hot latent."""
@@ -211,18 +243,30 @@ class World:
         state = self.start(np.arange(TILE, dtype=np.uint64), 0)
         draws = torch.full((TILE, c.groups), 0.5, dtype=torch.float64)
         act = torch.zeros(TILE, c.actions)
-        rows = (state.h, state.z, state.tally, act, state.mask, state.temperature, draws, draws[:, 0])
+        rows = (state.h, state.z, state.tally, state.cond, act, state.mask, state.temperature, draws, draws[:, 0])
         return traced(self.fast.dream, *rows)
 
     @cached_property
     def _paint(self) -> Tile:
         return traced(self.fast.paint, torch.zeros(PAINTED, self.config.groups, dtype=torch.int64))
 
+    @cached_property
+    def _label(self) -> Tile:
+        return traced(self.fast.label, torch.zeros(PAINTED, self.config.groups, dtype=torch.int64))
+
     def _steered(self, proposal: Proposal | None, edit: Edit | None) -> Tile:
         def tile(
-            h: Tensor, z: Tensor, tally: Tensor, act: Tensor, mask: Tensor, t: Tensor, u: Tensor, end: Tensor
+            h: Tensor,
+            z: Tensor,
+            tally: Tensor,
+            cond: Tensor,
+            act: Tensor,
+            mask: Tensor,
+            t: Tensor,
+            u: Tensor,
+            end: Tensor,
         ) -> Dreamed:
-            h = self.fast.memory(h, z, act, tally)
+            h = self.fast.memory(h, z, act, tally, cond)
             h = edit("h", h) if edit else h
             logits, unusual, judges = self.fast.read(h, mask)
             p = softmax_unimix(edit("prior", logits) if edit else logits, self.config.unimix)
@@ -245,6 +289,7 @@ class World:
             state.temperature.clone(),
             state.start.clone(),
             state.tally + torch.stack([rew.float(), torch.ones(len(rew))], 1),
+            state.cond.clone(),
         )
         trust = self.trust.rank(unusual.numpy(), age.numpy())
         return new, Step(
@@ -279,7 +324,15 @@ class World:
             age=zeros.clone(),
             start=zeros - 1,
             tally=torch.zeros(n, 2),
+            cond=torch.zeros(n, len(self.config.conditions)),
         )
+
+    def _conditions(self, asked: np.ndarray | None, own: np.ndarray) -> Tensor:
+        """Conditions (n, c): what is asked for, and a start's own where that is NaN; ValueError outside 0..1."""
+        found = own if asked is None else np.where(np.isnan(asked), own, asked)
+        if not ((found >= 0) & (found <= 1)).all():
+            raise ValueError(f"conditions {self.config.conditions} are numbers in 0..1")
+        return torch.from_numpy(found.astype(np.float32))
 
     def _masks(self, seeds: np.ndarray, dropout: bool) -> Tensor:
         if not dropout or not self.config.dropout:
@@ -304,7 +357,8 @@ def _config(card: dict[str, Any], folder: Path) -> NetConfig:
         given = card.get("format")
         raise ValueError(f"{folder}/world.json has format {given!r}; gensim reads {FORMAT}: fit the world again")
     try:
-        config = NetConfig(**(card["net"] | {"widths": tuple(card["net"]["widths"])}))
+        lists = {name: tuple(value) for name, value in card["net"].items() if isinstance(value, list)}
+        config = NetConfig(**(card["net"] | lists))
         _measure(config)
     except (KeyError, TypeError, ValueError) as fault:
         text = f"{folder}/world.json does not describe a network ({line(fault)}); fit the world again"
@@ -321,6 +375,10 @@ def _measure(config: NetConfig) -> None:
             raise ValueError(f"{name} is a whole number from 1 to {most:,}")
     if config.width is not None and not (type(config.width) is int and 1 <= config.width <= LARGEST["size"]):
         raise ValueError(f"width is a whole number from 1 to {LARGEST['size']:,}")
+    for name in NAMES:
+        named = getattr(config, name)
+        if not (type(named) is tuple and len(named) <= 255 and all(type(one) is str for one in named)):
+            raise ValueError(f"{name} is a list of at most 255 names")
     for name in ("dropout", "unimix"):
         if type(value := getattr(config, name)) not in (int, float) or not 0 <= value < 1:
             raise ValueError(f"{name} is a number from 0 to below 1")
