@@ -22,6 +22,7 @@ import tyro
 from gensim.core.frames import encode
 from gensim.core.progress import bar
 from gensim.envs.driving.simulator import FPS, HEIGHT, WIDTH, MetaDrive
+from gensim.envs.driving.source.labels import CLASSES, FAR, KINDS, NEAR, STEPS
 from gensim.episodes.store import Dataset, Episode, write_episode
 
 JUDGED = 9_000  # seeds from here on are for judging
@@ -34,6 +35,11 @@ SPEC = {
     "skip": 1,
     "fps": FPS,
     "action": {"type": "box", "dim": 2},
+    "labels": list(CLASSES),
+    "depth": {"near": NEAR, "far": FAR, "steps": STEPS},
+    "numbers": ["speed", "yaw_rate", "forward", "left", "turn"],
+    "conditions": {"traffic": [0.0, 0.4], "people": [0, 24]},
+    "kinds": list(KINDS),
 }
 
 
@@ -98,9 +104,21 @@ def episode_of(env: MetaDrive, seed: int) -> Episode:
         rews.append(rew)
     ends = np.arange(len(rews)) == len(rews) - 1
     layers = {name: [info[name] for info in infos] for name in LAYERS}
-    tracks = {"ego": np.stack([info["ego"] for info in infos]), "actors": np.stack([_nearest(info) for info in infos])}
+    ego = np.stack([info["ego"] for info in infos])
+    tracks = {"ego": ego, "numbers": motion(ego), "actors": np.stack([_nearest(info) for info in infos])}
     meta = {**SPEC, "seed": seed, "real_frames": len(rews), "end": info["end"], **asked}
     return Episode.pack(frames, np.stack(acts), rews, ends & term, ends & trunc, meta, layers, tracks)
+
+
+def motion(ego: np.ndarray) -> np.ndarray:
+    """Speed (m/s), yaw rate (rad/s), and since the frame before metres ahead, to the left, radians turned (t, 5)."""
+    place, heading = ego[:, :2].astype(np.float64), ego[:, 2].astype(np.float64)
+    step, turn = np.diff(place, axis=0, prepend=place[:1]), np.diff(heading, prepend=heading[:1])
+    before = np.concatenate([heading[:1], heading[:-1]])
+    ahead = np.stack([np.cos(before), np.sin(before)], 1)
+    forward, left = (step * ahead).sum(1), step[:, 1] * ahead[:, 0] - step[:, 0] * ahead[:, 1]
+    turn = (turn + np.pi) % (2 * np.pi) - np.pi
+    return np.stack([ego[:, 3], ego[:, 4], forward, left, turn], 1).astype(np.float32)
 
 
 def _nearest(info: dict) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +15,12 @@ from hypothesis.extra import numpy as arrays
 
 from gensim.envs.driving.simulator import MANNERS, MetaDrive, drawn, home
 from gensim.envs.driving.source.wire import receive, send
+from gensim.episodes import Dataset
+from gensim.episodes.sample import Sampler
 from gensim.episodes.store import Episode, Layer, read_episode, write_episode
+from gensim.world import World
+from gensim.world.config import FitConfig, NetConfig
+from gensim.world.fit import fit
 
 KINDS = st.sampled_from([np.uint8, np.uint16, np.int64, np.float32])
 SOME = KINDS.flatmap(lambda kind: arrays.arrays(kind, arrays.array_shapes(min_dims=0, max_dims=3, min_side=0)))
@@ -55,7 +61,7 @@ def test_conditions_are_those_of_the_seed_and_within_their_limits() -> None:
     assert len({one["traffic"] for one in found}) > 100
 
 
-def test_without_metadrive_it_says_how_to_get_it(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_metadrive_it_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GENSIM_METADRIVE", str(tmp_path))
     with pytest.raises(FileNotFoundError, match="scripts/setup_metadrive"):
         MetaDrive()
@@ -76,10 +82,10 @@ def _episode(**more: object) -> Episode:
     return Episode.pack(frames, np.zeros((3, 2)), np.zeros(3), end, ~end & end, {"real_frames": 3}, **more)  # type: ignore[arg-type]
 
 
-def test_layers_and_tracks_go_through_a_file(tmp_path: object) -> None:
+def test_layers_and_tracks_go_through_a_file(tmp_path: Path) -> None:
     labels = np.random.default_rng(1).integers(0, 1024, (4, 8, 12)).astype(np.uint16)
     episode = _episode(layers={"depth": labels}, tracks={"ego": np.arange(8.0).reshape(4, 2)})
-    back = read_episode(write_episode(tmp_path, episode, "x"))  # type: ignore[arg-type]
+    back = read_episode(write_episode(tmp_path, episode, "x"))
     assert (np.stack([back.layers["depth"].at(i) for i in range(4)]) == labels).all()
     assert (back.tracks["ego"] == episode.tracks["ego"]).all()
     assert (back.frames() == episode.frames()).all()
@@ -123,3 +129,100 @@ def test_an_episode_is_its_seed_and_actions_in_any_process() -> None:
 def test_home_is_where_the_variable_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GENSIM_METADRIVE", os.sep + "there")
     assert str(home()) == os.sep + "there"
+
+
+# -------------------------------------------------------------------- worlds with labels, numbers and conditions
+
+SPEC = {
+    "env_id": "MetaDrive",
+    "env_kwargs": {},
+    "size": 32,
+    "width": 48,
+    "skip": 1,
+    "fps": 10,
+    "action": {"type": "box", "dim": 2},
+    "labels": ["sky", "road", "vehicle"],
+    "depth": {"near": 0.5, "far": 500.0, "steps": 1023},
+    "numbers": ["speed", "turn"],
+    "conditions": {"traffic": [0.0, 0.4]},
+    "kinds": ["none", "vehicle"],
+}
+
+
+def _drive(seed: int) -> Episode:
+    """A street below a sky, with a vehicle that moves across; its labels are exact."""
+    rng, t = np.random.default_rng(seed), 20
+    classes = np.zeros((t + 1, 32, 48), np.uint8)
+    classes[:, 16:] = 1
+    for i in range(t + 1):
+        classes[i, 14:20, 2 * i : 2 * i + 8] = 2
+    frames = np.array([(90, 140, 200), (70, 70, 70), (200, 30, 30)], np.uint8)[classes]
+    depth = np.array([1023, 500, 400], np.uint16)[classes]
+    numbers = np.stack([np.full(t + 1, 10.0 * (seed % 3)), np.zeros(t + 1)], 1)
+    end = np.arange(t) == t - 1
+    meta = {**SPEC, "seed": seed, "real_frames": t, "end": "vehicle", "traffic": 0.1 * (seed % 5)}
+    acts = rng.uniform(-1, 1, (t, 2))
+    layers = {"classes": classes, "depth": depth}
+    return Episode.pack(frames, acts, np.ones(t), end, ~end & end, meta, layers, {"numbers": numbers})
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory: pytest.TempPathFactory) -> World:
+    folder = tmp_path_factory.mktemp("driving")
+    data = Dataset.create(folder / "data", SPEC)
+    for seed in range(12):
+        write_episode(data.folder, _drive(seed), f"{seed:06d}")
+    small = {"groups": 6, "hidden": 24, "widths": (8, 8, 12, 16), "batch": 8, "length": 8, "holdout": 0.2}
+    fit(FitConfig(data=data.folder, out=folder / "world", steps=200, lr=3e-3, **small), quiet=True)  # type: ignore[arg-type]
+    return World.load(folder / "world")
+
+
+def test_batches_hold_the_labels_of_their_own_frames(fitted: World) -> None:
+    assert fitted.folder is not None
+    sampler = Sampler(Dataset(fitted.folder.parent / "data"), 8, 4, 0, decoded=3)
+    for step in range(5):
+        batch = sampler.batch(step)
+        rows = np.arange(4)[:, None]
+        frames, classes = batch.frames[rows, batch.more["some"]], batch.more["classes"]
+        there = batch.valid[rows, batch.more["some"]]
+        assert ((frames[..., 0] == np.array([90, 70, 200])[classes]) | ~there[..., None, None]).all()
+        assert batch.more["cond"].shape == (4, 1) and ((batch.more["cond"] >= 0) & (batch.more["cond"] <= 1)).all()
+        assert ((batch.more["kind"] == 1) == (batch.term & batch.valid)).all()
+
+
+def test_a_world_with_labels_says_them_of_the_frames_that_it_draws(fitted: World) -> None:
+    state = fitted.start(np.arange(5, dtype=np.uint64))
+    state, _ = fitted.imagine(state, np.zeros((5, 2), np.float32))
+    frames, classes, far = fitted.labelled(state)
+    assert (frames == fitted.decode(state)).all() and frames.shape == (5, 32, 48, 3)
+    assert classes.shape == far.shape == (5, 32, 48) and classes.max() < 3 and 0 <= far.min() <= far.max() <= 1
+    assert (classes[:, :8] == 0).mean() > 0.9 and (classes[:, 24:] == 1).mean() > 0.8  # what 200 steps are enough for
+    numbers, kinds = fitted.tell(state)
+    assert numbers.shape == (5, 2) and np.allclose(kinds.sum(1), 1, atol=1e-5)
+
+
+def test_conditions_are_those_of_the_start_unless_asked_otherwise(fitted: World) -> None:
+    keys = np.arange(4, dtype=np.uint64)
+    own, asked = fitted.start(keys), fitted.start(keys, cond=np.array([[np.nan], [0.0], [1.0], [0.5]]))
+    assert own.cond[0] == asked.cond[0] and asked.cond[1:].flatten().tolist() == [0.0, 1.0, 0.5]
+    with pytest.raises(ValueError, match="traffic"):
+        fitted.start(keys, cond=np.full((4, 1), 2.0))
+    acts = np.zeros((4, 2), np.float32)
+    calm, busy = (fitted.imagine(fitted.start(keys, 0, cond=np.full((4, 1), c)), acts)[0] for c in (0.0, 1.0))
+    assert not np.array_equal(calm.h.numpy(), busy.h.numpy())
+
+
+def test_a_world_with_labels_is_kept_and_taken_up(fitted: World, tmp_path: Path) -> None:
+    fitted.save(tmp_path / "copy")
+    again, keys = World.load(tmp_path / "copy"), np.arange(3, dtype=np.uint64)
+    assert again.config == fitted.config and (again.starts.mid_cond == fitted.starts.mid_cond).all()
+    one, two = (world.labelled(world.start(keys, "mid")) for world in (fitted, again))
+    assert all((a == b).all() for a, b in zip(one, two))
+
+
+def test_worlds_without_labels_say_so() -> None:
+    plain = World.random({"size": 32, "action": {"type": "box", "dim": 2}}, NetConfig(size=32, groups=4, hidden=16))
+    state = plain.start(np.zeros(1, np.uint64))
+    for ask in (plain.labelled, plain.tell):
+        with pytest.raises(ValueError, match="fitted to data that have none"):
+            ask(state)

@@ -15,6 +15,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
+from gensim.envs.driving.source.labels import KINDS
 from gensim.envs.driving.source.wire import receive, send
 
 HEIGHT, WIDTH, FPS = 64, 96, 10
@@ -116,7 +117,7 @@ class MetaDrive(gym.Env[np.ndarray, np.ndarray]):
 
     def _seen(self, told: dict[str, Any], arrays: dict[str, np.ndarray]) -> tuple[np.ndarray, dict[str, Any]]:
         self.frame = arrays.pop("frame")
-        info: dict[str, Any] = {"end": self.kinds[told["end"]], "act": arrays.pop("act") * RIGHT}
+        info: dict[str, Any] = {"end": KINDS[told["end"]], "act": arrays.pop("act") * RIGHT}
         return self.frame.copy(), info | self.asked | (arrays if self.labels else {})
 
     def _ask(self, request: dict[str, Any], arrays: dict[str, np.ndarray] | None = None) -> tuple[dict, dict]:
@@ -146,7 +147,6 @@ class MetaDrive(gym.Env[np.ndarray, np.ndarray]):
         if "fault" in told:
             self.close()
             raise RuntimeError(f"MetaDrive did not start: {told['fault']}")
-        self.kinds: list[str] = told["kinds"]
         return self.process
 
 

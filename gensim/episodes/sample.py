@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from itertools import count
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -33,6 +33,9 @@ class Batch:
         tally: float32 (b, t, 2), the sum of rewards and the steps of the episode before the step that led to frame i.
         episode: int64 (b,), the index in `Sampler.episodes` that each window was cut from.
         start: int64 (b,), the index in its episode of each window's frame 0.
+        more: where the data have labels or conditions, by name: some int64 (b, d), frames to decode; their classes
+            uint8 (b, d, h, w) and depth float32 (b, d, h, w) in 0..1; cond float32 (b, c) in 0..1; numbers float32
+            (b, t, r); kind int64 (b, t), what ended the episode with the step that led to frame i, -1 elsewhere.
     """
 
     frames: np.ndarray
@@ -44,6 +47,7 @@ class Batch:
     tally: np.ndarray
     episode: np.ndarray
     start: np.ndarray
+    more: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 class Sampler:
@@ -64,6 +68,7 @@ class Sampler:
         threads: frames are decoded on so many threads.
         mirror: what each action becomes in a mirror, as `ActionSpec.mirror` takes it: half of the windows are given
             mirrored. None for none.
+        decoded: so many frames of each window have labels, where the data have any.
     """
 
     def __init__(
@@ -76,6 +81,7 @@ class Sampler:
         part: Literal["train", "heldout"] = "train",
         threads: int = 2,
         mirror: Sequence[int] | None = None,
+        decoded: int = 6,
     ) -> None:
         if length < 1 or batch < 1 or threads < 1 or not 0.0 <= holdout < 1.0:
             raise ValueError("length, batch and threads are at least 1, and 0 <= holdout < 1")
@@ -83,6 +89,7 @@ class Sampler:
         self.length, self.rows, self.seed, self.mirror = length, batch, int(seed), mirror
         if mirror is not None:
             self.action.check_mirror(mirror)
+        self.extras = Extras(dataset.spec, min(decoded, length))
         aside = [is_heldout(header, holdout) for header in dataset.episodes]
         self.heldout = tuple(header for header, out in zip(dataset.episodes, aside) if out)
         wanted = [header for header, out in zip(dataset.episodes, aside) if out == (part == "heldout")]
@@ -120,8 +127,14 @@ class Sampler:
         """The batch of a step >= 0: the same for equal data, seed and step, whatever was drawn before."""
         episode, start, turned = self._draw(step)
         rows = list(self._pool.map(self.window, episode.tolist(), start.tolist(), turned.tolist()))
-        names = [field.name for field in fields(Batch)]
-        return Batch(**{name: np.stack([getattr(row, name) for row in rows]) for name in names})
+        names = [field.name for field in fields(Batch)][:-1]
+        batch = Batch(**{name: np.stack([getattr(row, name) for row in rows]) for name in names})  # type: ignore[arg-type]
+        if not self.extras:
+            return batch
+        order = np.random.Generator(np.random.Philox(key=[self.seed, 2**61 + step])).random(batch.valid.shape)
+        order = (order + ~batch.valid).argsort(1, kind="stable")  # frames that are not there come last
+        told = list(self._pool.map(self._more, episode.tolist(), start.tolist(), order))
+        return replace(batch, more={name: np.stack([one[name] for one in told]) for name in told[0]})
 
     def prefetch(self, start_step: int = 0) -> Generator[Batch, None, None]:
         """Batches from a step on, without end, each decoded in the background while the last is in use."""
@@ -142,6 +155,14 @@ class Sampler:
             return cut
         return replace(cut, frames=cut.frames[:, :, ::-1], act=self.action.mirror(cut.act, self.mirror))
 
+    def moments(self) -> tuple[np.ndarray, np.ndarray]:
+        """Means and standard deviations (r,) of the numbers that episodes tell."""
+        numbers = np.concatenate([self.extras.numbers(tape) for tape in self._tapes])
+        return numbers.mean(0), numbers.std(0) + 1e-3
+
+    def _more(self, episode: int, start: int, order: np.ndarray) -> dict[str, np.ndarray]:
+        return self.extras.cut(self._tapes[episode], start, self.length, order)
+
     def _draw(self, step: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Which episode each window comes from, where it starts, int64 (b,) each, and whether it is mirrored."""
         rng = np.random.Generator(np.random.Philox(key=[self.seed, step]))
@@ -158,6 +179,49 @@ class Sampler:
         if shape != (*self.shape, 3) or kind != self.action.type:
             raise ValueError(f"{path} holds {kind} actions and frames {shape}, unlike its data set")
         return episode
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What a data set tells besides frames: labels of pixels, numbers, conditions, kinds of ends.
+
+    Arguments:
+        spec: the data set's; `labels` names classes, `depth` the steps of distances, `numbers` what a track of that
+            name holds, `conditions` their least and greatest values, `kinds` the ends of episodes.
+        decoded: frames of a window that have labels.
+    """
+
+    spec: Mapping[str, Any]
+    decoded: int
+
+    def __bool__(self) -> bool:
+        return any(self.spec.get(name) for name in ("labels", "numbers", "conditions", "kinds"))
+
+    def cut(self, tape: Episode, start: int, length: int, order: np.ndarray) -> dict[str, np.ndarray]:
+        """The `more` of a window, of which the frames that come first in an order (t,) have labels."""
+        some, n = order[: self.decoded], min(length, len(tape) + 1 - start)
+        found: dict[str, np.ndarray] = {"cond": self.conditions(tape.meta)}
+        if self.spec.get("labels"):
+            at = [start + min(i, n - 1) for i in some.tolist()]
+            found |= {"some": some, "classes": np.stack([tape.layers["classes"].at(i) for i in at])}
+            depth = np.stack([tape.layers["depth"].at(i) for i in at])
+            found["depth"] = depth.astype(np.float32) / np.float32(self.spec["depth"]["steps"])
+        numbers = self.numbers(tape)[start : start + n]
+        found["numbers"] = np.concatenate([numbers, np.zeros((length - n, numbers.shape[1]), np.float32)])
+        found["kind"] = np.full(length, -1)
+        if tape.term[-1] and start + n == len(tape) + 1 and self.spec.get("kinds"):
+            found["kind"][n - 1] = self.spec["kinds"].index(tape.meta["end"])
+        return found
+
+    def numbers(self, tape: Episode) -> np.ndarray:
+        """What an episode tells of every frame, float32 (T + 1, r)."""
+        blank = np.zeros((len(tape) + 1, 0), np.float32)
+        return tape.tracks["numbers"].astype(np.float32) if self.spec.get("numbers") else blank
+
+    def conditions(self, meta: Mapping[str, Any]) -> np.ndarray:
+        """An episode's conditions (c,) in 0..1."""
+        limits = self.spec.get("conditions") or {}
+        return np.array([(meta[name] - low) / (high - low) for name, (low, high) in limits.items()], np.float32)
 
 
 def is_heldout(header: Header, share: float) -> bool:

@@ -30,6 +30,8 @@ from gensim.world.weights import Weights
 from gensim.world.world import World
 
 COUNTED = 2000  # frames whose colours are counted
+COUNTED_BATCHES = 8  # batches whose classes are
+RAREST = 12.0  # weight of the rarest class of pixels
 CHECKPOINT = "fit/checkpoint.safetensors"
 
 
@@ -50,6 +52,7 @@ class Fit:
         optimiser = torch.optim.Adam([{"params": encoder}, {"params": others}], config.lr, eps=1e-8)
         self.net, self.optimiser = self.fabric.setup(net, optimiser)
         self.weights = Weights.of(net_config.shape, config.emphasis)
+        self.balance = torch.ones(len(net_config.labels))
 
     def update(self, batch: dict[str, Tensor]) -> dict[str, float]:
         """One optimiser step on a batch; returns the loss's parts."""
@@ -59,6 +62,7 @@ class Fit:
         for group, late in zip(self.optimiser.param_groups, (1, 0)):  # the encoder begins when the decoder has
             group["lr"] = c.lr * min(1.0, max(0.0, (warm - late) / (1 + late)))
         weights = self.weights and partial(self.weights, settled=min(1.0, self.step / c.settle))
+        batch = batch | {"balance": self.balance}
         parts = self.net(self.fabric.to_device(batch), c.free_nats, c.decoded, generator, weights)
         self.fabric.backward(total(parts, self.config))
         self.fabric.clip_gradients(self.net, self.optimiser, max_norm=self.config.clip, error_if_nonfinite=True)
@@ -102,6 +106,17 @@ class Fit:
             self.net.module.get_buffer(name).copy_(value)
             self.average[name].copy_(value)
 
+    def scale(self, sampler: Sampler) -> None:
+        """Tells the head of numbers their means and deviations, and weighs classes by how rare they are."""
+        if self.net.module.config.readouts:
+            for name, value in zip(("mean", "scale"), sampler.moments()):
+                self.net.module.get_buffer(f"telling.{name}").copy_(torch.from_numpy(value))
+                self.average[f"telling.{name}"].copy_(torch.from_numpy(value))
+        if self.net.module.config.labels:
+            classes = np.concatenate([sampler.batch(step).more["classes"].ravel() for step in range(COUNTED_BATCHES)])
+            share = np.bincount(classes, minlength=len(self.balance)) / len(classes)
+            self.balance = torch.from_numpy(np.clip((share + 1e-6) ** -0.5 / 2, 1.0, RAREST).astype(np.float32))
+
     def count(self, sampler: Sampler) -> None:
         """Weighs colours by how rare they are in frames of the data, where the settings ask for it."""
         if self.config.rarity:
@@ -123,8 +138,10 @@ def fit(config: FitConfig, quiet: bool = False) -> World:
     dataset = Dataset(config.data)
     run = Fit(config, net_config(config, dataset.spec))
     run.load()
-    sampler = Sampler(dataset, config.length, config.batch, config.seed, config.holdout, mirror=config.mirror or None)
+    about = {"mirror": config.mirror or None, "decoded": config.decoded}
+    sampler = Sampler(dataset, config.length, config.batch, config.seed, config.holdout, **about)  # type: ignore[arg-type]
     run.limit(torch.from_numpy(sampler.limits))
+    run.scale(sampler)
     run.count(sampler)
     _loop(run, sampler, quiet)
     return export(run, dataset, sampler)
@@ -136,7 +153,10 @@ def net_config(config: FitConfig, spec: dict[str, Any]) -> NetConfig:
     dim = action.get("dim") or action["n"]
     height, width = shape_of(spec)
     wide = None if width == height else width
-    return NetConfig(size=height, width=wide, actions=dim, hidden=config.hidden, clock=bool(config.clock))
+    named = {"readouts": "numbers", "labels": "labels", "conditions": "conditions", "kinds": "kinds"}
+    told = {name: tuple(spec.get(key) or ()) for name, key in named.items()}
+    sizes = {"hidden": config.hidden, "groups": config.groups, "widths": tuple(config.widths)}
+    return NetConfig(**{"size": height, "width": wide, "actions": dim, "clock": bool(config.clock), **sizes, **told})
 
 
 def _first_weights(net: Net, folder: Path) -> dict[str, Tensor]:
@@ -225,4 +245,5 @@ def _report(log: SummaryWriter, progress: Any, step: int, parts: dict[str, float
 
 def _tensors(batch: Any) -> dict[str, Tensor]:
     names = ("frames", "act", "rew", "term", "first", "valid", "tally")
-    return {name: torch.from_numpy(getattr(batch, name)) for name in names}
+    found = {name: torch.from_numpy(getattr(batch, name)) for name in names}
+    return found | {name: torch.from_numpy(value) for name, value in batch.more.items()}

@@ -9,6 +9,7 @@ import numpy as np
 
 from gensim.core.seeds import Stream, uniform
 from gensim.episodes import Dataset, Episode, read_episode
+from gensim.episodes.sample import Extras
 from gensim.episodes.store import Header
 from gensim.world.starts import Starts
 from gensim.world.state import State
@@ -30,7 +31,8 @@ def gather_starts(world: World, dataset: Dataset, mids: int, seed: int) -> Start
     """The first latent of every episode, and `mids` states in mid-episode, `EACH` of an episode, of the latest ones."""
     headers = list(dataset.episodes)
     firsts = np.stack([read_episode(header.path).frame(0) for header in headers])
-    real = world.first(firsts, np.arange(len(headers), dtype=np.uint64)).z.numpy().astype(np.uint8)
+    told = conditions(world, headers)
+    real = world.first(firsts, np.arange(len(headers), dtype=np.uint64), cond=told).z.numpy().astype(np.uint8)
     latest = [read_episode(header.path) for header in headers[-max(1, mids // EACH) :]]
     share = uniform(np.array([seed], np.uint64), Stream.FIT, np.zeros(1, np.int64), len(latest) * EACH)
     share = share.reshape(len(latest), EACH)
@@ -52,7 +54,14 @@ def gather_starts(world: World, dataset: Dataset, mids: int, seed: int) -> Start
         act,
         lengths,
         np.array(returns, np.float32),
+        *((told, conditions(world, latest)[owners]) if told.size else ()),
     )
+
+
+def conditions(world: World, episodes: Sequence[Header | Episode]) -> np.ndarray:
+    """The conditions (n, c) in 0..1 of episodes."""
+    extras = Extras(world.spec, 0)
+    return np.stack([extras.conditions(one.meta) for one in episodes])
 
 
 def follow(world: World, episodes: list[Episode], steps: int | None = None) -> list[tuple[State, np.ndarray]]:
@@ -63,7 +72,8 @@ def follow(world: World, episodes: list[Episode], steps: int | None = None) -> l
     longest = min(max(len(e.act) for e in episodes), steps or 1 << 30)
     frames = [e.frames() for e in episodes]
     acts = [action_rows(world, e) for e in episodes]
-    state = world.first(np.stack([f[0] for f in frames]), np.arange(len(episodes), dtype=np.uint64))
+    firsts, keys = np.stack([f[0] for f in frames]), np.arange(len(episodes), dtype=np.uint64)
+    state = world.first(firsts, keys, cond=conditions(world, episodes))
     states = [(state, np.zeros(len(episodes), np.float32))]
     for t in range(longest):
         act = np.stack([a[min(t, len(a) - 1)] for a in acts])

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from labels import FAR, GROUND, LINE, NEAR, ROAD, SKY, STEPS, WALK
 from panda3d.core import (
     BitMask32,
     Camera,
@@ -31,9 +32,6 @@ from panda3d.core import (
 )
 
 MASK = BitMask32.bit(20)
-SKY, ROAD, LINE, VEHICLE, PERSON, OBJECT, WALK, GROUND = range(8)
-CLASSES = ("sky", "road", "line", "vehicle", "person", "object", "sidewalk", "ground")
-NEAR, FAR, STEPS = 0.5, 500.0, 1023  # metres; distances are told as 0..STEPS, even on a logarithmic scale
 HEIGHT, WIDTH, TIMES = 64, 96, 2  # a frame's pixels, and samples a pixel each way
 FOV = 60.0  # degrees, horizontally
 PLACE, AIM = (0.0, 0.8, 1.5), (0.0, 2.4, 1.3)  # metres in the vehicle's frame: MetaDrive's camera
@@ -97,11 +95,6 @@ class View:
     classes: np.ndarray
     instances: np.ndarray
     depth: np.ndarray
-
-
-def metres(depth: np.ndarray) -> np.ndarray:
-    """Distances along the view in metres of steps 0..STEPS; the last step is `FAR` and all beyond."""
-    return NEAR * (FAR / NEAR) ** (np.asarray(depth, np.float64) / STEPS)
 
 
 class Eye:

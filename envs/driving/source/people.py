@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from camera import PERSON, say
+from camera import say
 from direct.actor.Actor import Actor
+from labels import PERSON
 from meshes import baked
 from metadrive.engine.asset_loader import AssetLoader
 from panda3d.core import NodePath

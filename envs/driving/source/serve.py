@@ -23,13 +23,13 @@ def main() -> None:
     os.dup2(2, 1)
     sys.stdout = sys.stderr
     try:
-        from street import ACTOR, EGO, KINDS, SECONDS, Street
+        from street import Street
 
         street = Street()
     except Exception:
         send(answers, {"fault": traceback.format_exc(limit=3)})
         return
-    send(answers, {"ready": True, "ego": EGO, "actor": ACTOR, "kinds": KINDS, "seconds": SECONDS})
+    send(answers, {"ready": True})
     while True:
         try:
             request, arrays = receive(requests)

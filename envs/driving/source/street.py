@@ -6,8 +6,9 @@ from typing import Any
 
 import headless  # first: it sets Panda3D up
 import numpy as np
-from camera import MASK, OBJECT, VEHICLE, Eye, View, say
+from camera import MASK, Eye, View, say
 from drivers import MANNERS, Driver, mind
+from labels import KINDS, OBJECT, VEHICLE
 from meshes import baked
 from metadrive.component.static_object.traffic_object import TrafficObject
 from metadrive.component.vehicle.base_vehicle import BaseVehicle
@@ -15,9 +16,6 @@ from panda3d.core import NodePath
 from people import Crowd
 
 SECONDS = 0.1  # of a step: five of the physics' own
-EGO = ("x", "y", "heading", "speed", "yaw_rate", "steer", "lateral", "completed")
-ACTOR = ("instance", "class", "x", "y", "heading", "speed", "length", "width", "height")
-KINDS = ("none", "vehicle", "object", "person", "off_road", "arrived")
 ENDS = {"crash_vehicle": 1, "crash_object": 2, "crash_building": 2, "out_of_road": 4, "arrive_dest": 5}
 PENALTY = 5.0  # for touching a person, as for vehicles
 NEAR = 150.0  # metres within which actors are told
