@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from gensim.envs.driving.simulator import MANNERS, MetaDrive, drawn, home
+from gensim.envs.driving.source.labels import metres
 from gensim.envs.driving.source.wire import receive, send
+from gensim.envs.driving.weather import AIR, THICKEST, Weather, apply
 from gensim.episodes import Dataset
 from gensim.episodes.sample import Sampler
 from gensim.episodes.store import Episode, Layer, read_episode, write_episode
@@ -226,3 +228,75 @@ def test_worlds_without_labels_say_so() -> None:
     for ask in (plain.labelled, plain.tell):
         with pytest.raises(ValueError, match="fitted to data that have none"):
             ask(state)
+
+
+# -------------------------------------------------------------------- weather
+
+STRENGTHS = st.fixed_dictionaries({}, optional=dict.fromkeys(("fog", "rain", "night", "sun"), st.floats(0, 1)))
+
+
+def _scene(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    classes = np.zeros((n, 64, 96), np.uint8)
+    classes[:, 24:] = 1
+    far = np.ones((n, 64, 96), np.float32)
+    far[:, 24:] = np.linspace(0.7, 0.3, 40)[:, None]
+    return rng.integers(0, 256, (n, 64, 96, 3), np.uint8), classes, far
+
+
+def test_no_weather_changes_no_byte() -> None:
+    frames, classes, far = _scene(3)
+    out = apply(Weather.of({"rain": 0.0}, 3), frames, classes, far, np.arange(3), np.zeros(3, int))
+    assert (out == frames).all() and out is not frames
+
+
+@given(STRENGTHS, st.integers(0, 2**63), st.integers(0, 10_000))
+def test_weather_is_that_of_key_and_step_whatever_rides_along(asked: dict, key: int, step: int) -> None:
+    frames, classes, far = _scene(4)
+    keys, steps = np.array([key, 5, key, 9], np.uint64), np.array([step, 1, step, 2])
+    frames[2] = frames[0]
+    out = apply(Weather.of(asked, 4), frames, classes, far, keys, steps)
+    assert (out[0] == out[2]).all()
+    alone = apply(Weather.of(asked, 1), frames[:1], classes[:1], far[:1], keys[:1], steps[:1])
+    assert (out[0] == alone[0]).all()
+
+
+@pytest.mark.parametrize("strength", [0.3, 0.7, 1.0])
+def test_fog_is_koschmieders_law(strength: float) -> None:
+    levels = np.arange(0, 256, 15).astype(np.uint8)
+    frames = np.broadcast_to(levels[:, None, None, None], (len(levels), 8, 16, 3)).copy()
+    far = np.broadcast_to(np.linspace(0, 1, 16), frames.shape[:3]).astype(np.float32)
+    classes = np.ones(frames.shape[:3], np.uint8)
+    out = apply(Weather.of({"fog": strength}, len(levels)), frames, classes, far, np.arange(len(levels)), levels * 0)
+    passes = np.exp(-THICKEST * strength**2 * metres(far))[..., None]
+    light = (frames / 255.0) ** 2.2 * passes + AIR.astype(float) ** 2.2 * (1 - passes)
+    assert np.abs(out - 255 * light ** (1 / 2.2)).max() < 3.5  # levels; dark ones are told by few steps of light
+
+
+@pytest.mark.parametrize("name", ["fog", "rain", "night", "sun"])
+def test_more_weather_is_further_from_the_clear_picture(name: str) -> None:
+    frames, classes, far = _scene(1, 3)
+    frames[:] = np.where(classes[..., None] == 1, 70, 170)
+    shown = [
+        apply(Weather.of({name: s}, 1), frames, classes, far, np.ones(1), np.ones(1, int)) for s in (0.0, 0.2, 0.5, 1.0)
+    ]
+    away = [np.abs(one.astype(float) - frames).mean() for one in shown]
+    assert away == sorted(away) and away[0] == 0 and away[-1] > 8
+
+
+def test_the_sun_stays_where_it_is_when_the_ego_turns() -> None:
+    frames, classes, far = _scene(9)
+    frames[:] = 60
+    turned = np.deg2rad(np.linspace(-8, 8, 9))
+    weather, keys = Weather.of({"sun": 1.0}, 9), np.full(9, 12, np.uint64)
+    lit = apply(weather, frames, classes, far, keys, np.zeros(9, int), turned)
+    place = (lit.astype(float).mean((1, 3)) ** 8 @ np.arange(96)) / (lit.astype(float).mean((1, 3)) ** 8).sum(1)
+    assert (np.diff(place) > 0).all()  # to the left: all else moves to the right
+
+
+@pytest.mark.parametrize(
+    "asked", [{"snow": 1.0}, {"rain": 1.5}, {"rain": float("nan")}, {"rain": "much"}, {"fog": True}]
+)
+def test_weather_that_there_is_not_is_named(asked: dict) -> None:
+    with pytest.raises(ValueError, match=next(iter(asked))):
+        Weather.of(asked, 2)
