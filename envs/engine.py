@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from functools import lru_cache
@@ -20,7 +20,7 @@ from gensim.envs.registry import anchored, folder_of
 from gensim.envs.rollout import Rollout
 from gensim.envs.spec import spec_of
 from gensim.episodes.actions import ActionSpec
-from gensim.world import World
+from gensim.world import State, World
 
 OBSERVATIONS = ("frames", "latents")
 MEMORY = 0.1  # weight of the last step in the running average of trust
@@ -54,6 +54,10 @@ class DreamConfig:
     """An episode is truncated when the running average of trust falls below; 0 never does."""
     start_mix: float = 0.0
     """Share of plain resets that start in mid-episode."""
+    labels: bool = False
+    """Whether info holds labels of every pixel and what the state tells, in worlds that have them."""
+    weather: Mapping[str, float] | None = None
+    """Strengths in 0..1 by name of the weather of every episode, in worlds that have weather."""
 
     def __post_init__(self) -> None:
         if self.observation not in OBSERVATIONS:
@@ -63,7 +67,7 @@ class DreamConfig:
         for name in ("trust_floor", "start_mix"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}={getattr(self, name)}: give a number in [0, 1]")
-        Options(temperature=self.temperature, dropout=self.dropout)
+        Options(temperature=self.temperature, dropout=self.dropout, weather=self.weather)
 
 
 @dataclass(frozen=True)
@@ -111,7 +115,12 @@ class Dream:
         self.controls = Controls(ActionSpec.from_dict(card["action"]), known.keys if known else {})
         self.horizon = config.horizon or (known.horizon if known else HORIZON)
         self.threshold = known.reward_threshold if known else None
+        self.weather = known.weather() if known and known.weather and self.world.config.labels else None
+        self._strengths(Options(weather=self.config.weather), 1)  # says what is wrong with it
+        if config.labels and not self.world.config.labels:
+            raise ValueError(f"labels=True: {self.config.world} has none; it was fitted to data without")
         self.rollout: Rollout | None = None
+        self._shown: tuple[Rollout, tuple[np.ndarray, ...]] | None = None
 
     @property
     def render_fps(self) -> int:
@@ -146,7 +155,7 @@ class Dream:
         Row i gets seed + i, or seed[i]; without a seed a row goes on in its chain of episodes, or
         begins one at entropy + i if it has none.
         """
-        wish = Options.parse(options)
+        wish = Options.parse(options, self.world.config.conditions, self.weather is not None)
         if isinstance(wish.start, np.ndarray) and len(wish.start) != self.rows:
             raise ValueError(f"start has {len(wish.start)} indices: give one, or one for each of {self.rows} rows")
         seeds, given = _seeds(seed, self.rows)
@@ -181,14 +190,39 @@ class Dream:
         start = start if isinstance(start, str) else np.broadcast_to(np.asarray(start, np.int64), (n,))
         return Rollout(
             world=self.world.hash,
-            state=self.world.start(keys, start, temperature, bool(dropout)),
+            state=self.world.start(keys, start, temperature, bool(dropout), self._conditions(wish.conditions, n)),
             seed=seeds.copy(),
             episode=episode,
             elapsed=np.zeros(n, np.int64),
             returns=np.zeros(n),
             confidence=np.ones(n),
             done=np.zeros(n, bool),
+            weather=self._strengths(wish, n),
+            turned=np.zeros(n),
         )
+
+    def _conditions(self, asked: Mapping[str, float], n: int) -> np.ndarray | None:
+        """Conditions (n, c) in 0..1, NaN where none is asked for; ValueError outside what the data have."""
+        if not asked:
+            return None
+        found = np.full((n, len(self.world.config.conditions)), np.nan)
+        for i, name in enumerate(self.world.config.conditions):
+            low, high = self.world.spec["conditions"][name]
+            value = asked.get(name, low)
+            if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not low <= value <= high:
+                raise ValueError(f"{name}={value!r}: give a number from {low} to {high}, as the data have")
+            if name in asked:
+                found[:, i] = (value - low) / (high - low)
+        return found
+
+    def _strengths(self, wish: Options, n: int) -> np.ndarray:
+        """Strengths (n, k) of the weather that is asked for, or of every episode's."""
+        asked = self.config.weather if wish.weather is None else wish.weather
+        if self.weather is None:
+            if asked:
+                raise ValueError(f"weather={dict(asked)}: {self.config.world} has no weather")
+            return np.zeros((n, 0), np.float32)
+        return self.weather.Weather.of(asked or {}, n).array
 
     def _mixed(self, keys: np.ndarray) -> str | np.ndarray:
         if self.config.start_mix == 0:
@@ -236,9 +270,18 @@ class Dream:
             returns=past.returns + rew,
             confidence=confidence,
             done=past.done | term | (reason > 0),
+            weather=past.weather,
+            turned=past.turned + np.where(live, self._turn(state, past.weather), 0.0),
         )
         log_prob, log_q = np.where(live, step.log_p, 0.0), np.where(live, step.log_q, 0.0)
         return Outcome(rew, term, reason > 0, log_prob, log_q, trust, reason)
+
+    def _turn(self, state: State, weather: np.ndarray) -> np.ndarray:
+        """Radians (n,) to the left that a step brought, where somebody looks at the sky."""
+        told = self.world.config.readouts
+        if not weather.any() or "turn" not in told:
+            return np.zeros(len(weather))
+        return self.world.tell(state)[0][:, told.index("turn")].astype(np.float64)
 
     def _reasons(self, elapsed: np.ndarray, confidence: np.ndarray) -> np.ndarray:
         lost = (confidence < self.config.trust_floor) & (elapsed > 1)  # a first step never truncates
@@ -249,14 +292,44 @@ class Dream:
 
     def observe(self, index: np.ndarray | None = None) -> np.ndarray:
         """Observations of all rows, or of some, in memory of their own."""
-        state = self.now.state if index is None else self.now.state.rows(index)
+        rollout = self.now if index is None else self.now.rows(index)
         if self.config.observation == "latents":
-            return self.world.latent(state)
-        return self.world.decode(state)
+            return self.world.latent(rollout.state)
+        return self._look(rollout)[0].copy()
 
     def frames(self) -> np.ndarray:
         """Frames uint8 (n, h, w, 3) of all rows."""
-        return self.world.decode(self.now.state)
+        return self._look(self.now)[0].copy()
+
+    def labels(self) -> dict[str, np.ndarray]:
+        """What `labels=True` adds to info: classes uint8 (n, h, w), depth float32 (n, h, w), and what the state tells.
+
+        depth is in metres where the world's data say what its steps are; `end_probs` (n, k) are the probabilities of
+        each kind of end, were this the last step.
+        """
+        _, classes, far = self._look(self.now, True)
+        about = self.world.spec.get("depth") or {}
+        depth = about["near"] * (about["far"] / about["near"]) ** far if about else far
+        found = {"classes": classes.copy(), "depth": depth.astype(np.float32)}
+        if self.world.config.readouts or self.world.config.kinds:
+            numbers, kinds = self.world.tell(self.now.state)
+            found |= {name: numbers[:, i] for i, name in enumerate(self.world.config.readouts)} | {"end_probs": kinds}
+        return found
+
+    def _look(self, rollout: Rollout, labels: bool = False) -> tuple[np.ndarray, ...]:
+        """Frames, and where they were needed classes and distances; a moment is drawn once."""
+        if self._shown is not None and self._shown[0] is rollout and len(self._shown[1]) == 3:
+            return self._shown[1]
+        labels = labels or self.config.labels or bool(rollout.weather.any())
+        if not labels:
+            return (self.world.decode(rollout.state),)
+        frames, classes, far = self.world.labelled(rollout.state)
+        if self.weather is not None and rollout.weather.any():
+            strengths, state = self.weather.Weather.rows_of(rollout.weather), rollout.state
+            keys, steps = rollout.state.keys(), state.step.numpy()
+            frames = self.weather.apply(strengths, frames, classes, far, keys, steps, rollout.turned)
+        self._shown = (rollout, (frames, classes, far))
+        return frames, classes, far
 
     def info(self, outcome: Outcome | None = None) -> dict[str, np.ndarray]:
         """The info of every row, arrays (n,); without an outcome, that of a reset."""
@@ -269,6 +342,7 @@ class Dream:
             "is_success": solved,
             "elapsed": rollout.elapsed.copy(),
             "truncation_reason": outcome.reason.copy() if outcome else np.zeros(n, np.int64),
+            **(self.labels() if self.config.labels else {}),
         }
 
     # ------------------------------------------------------------------ keeping

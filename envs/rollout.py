@@ -26,6 +26,8 @@ class Rollout:
         returns: (n,) float64, rewards summed since the episode began.
         confidence: (n,) float64 in [0, 1], a running average of trust.
         done: (n,) bool, whether the episode has ended.
+        weather: (n, k) float32, strengths in 0..1 of the weather that frames are shown in; k = 0 where there is none.
+        turned: (n,) float64, radians to the left since the episode began, where the world tells them.
     """
 
     world: str
@@ -36,6 +38,8 @@ class Rollout:
     returns: np.ndarray
     confidence: np.ndarray
     done: np.ndarray
+    weather: np.ndarray
+    turned: np.ndarray
 
     def __len__(self) -> int:
         return len(self.seed)
@@ -61,7 +65,7 @@ class Rollout:
         """Each row n times over, side by side: the same past, n different futures (n len(self) rows)."""
         if n < 1:
             raise ValueError(f"branch({n}): give the number of futures, 1 or more")
-        branched = self._each(lambda x: np.repeat(x, n), self.state.branch(n))
+        branched = self._each(lambda x: np.repeat(x, n, 0), self.state.branch(n))
         return replace(branched, seed=fold(branched.seed, np.tile(np.arange(n), len(self))))
 
     def reseed(self, seed: np.ndarray, given: np.ndarray) -> Rollout:

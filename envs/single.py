@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
@@ -36,7 +37,8 @@ class DreamEnv(gym.Env[np.ndarray, Any]):
 
     ## Starting State
     Where real episodes begin. `reset(options=...)` takes `start` ("real", "mid" or the index of a start),
-    `temperature`, `dropout`, or `snapshot` alone; with a seed, a snapshot has another future.
+    `temperature`, `dropout`, or `snapshot` alone; with a seed, a snapshot has another future. Worlds with weather take
+    `weather` (strengths in 0..1 by name), worlds with conditions each of them by its name.
 
     ## Episode End
     Terminated as the world's termination head draws it. Truncated after `horizon` steps, or when the running
@@ -45,11 +47,12 @@ class DreamEnv(gym.Env[np.ndarray, Any]):
 
     ## Info
     Always: `log_prob` (nats, under the reference law), `log_q` (nats, as sampled), `trust` in [0, 1],
-    `is_success` (the return reached the reward threshold), `elapsed`, `truncation_reason`.
+    `is_success` (the return reached the reward threshold), `elapsed`, `truncation_reason`. With `labels=True`, in
+    worlds that have them: `classes` and `depth` of every pixel, what the state tells by name, `end_probs`.
 
     ## Arguments
     `world` (a folder, or "gensim:NAME"), `observation`, `horizon`, `temperature`, `dropout`, `trust_floor`,
-    `start_mix` and `render_mode`; see `DreamConfig`.
+    `start_mix`, `labels`, `weather` and `render_mode`; see `DreamConfig`.
 
     ## Version History
     * v0: first version.
@@ -66,9 +69,11 @@ class DreamEnv(gym.Env[np.ndarray, Any]):
         dropout: bool = False,
         trust_floor: float = DreamConfig.trust_floor,
         start_mix: float = 0.0,
+        labels: bool = False,
+        weather: Mapping[str, float] | None = None,
         render_mode: str | None = None,
     ) -> None:
-        config = DreamConfig(world, observation, horizon, temperature, dropout, trust_floor, start_mix)
+        config = DreamConfig(world, observation, horizon, temperature, dropout, trust_floor, start_mix, labels, weather)
         self.dream = Dream(config, 1)
         self.observation_space = self.dream.observation_space
         self.action_space = self.dream.controls.space
@@ -126,7 +131,8 @@ class DreamEnv(gym.Env[np.ndarray, Any]):
     def _seen(self, outcome: Any = None) -> tuple[np.ndarray, dict[str, Any]]:
         if self.render_mode == "human":
             self.render()
-        info = {key: values[0].item() for key, values in self.dream.info(outcome).items()}
+        told = self.dream.info(outcome).items()
+        info = {key: values[0].item() if values.ndim == 1 else values[0] for key, values in told}
         return self.dream.observe()[0], info
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 import gymnasium as gym
@@ -15,6 +16,7 @@ from gensim.episodes.actions import ActionSpec
 IMITATIONS = {
     "CarRacing-v3": "gensim.envs.carracing",
     "vizdoom.gymnasium_wrapper:VizdoomTakeCover-v1": "gensim.envs.takecover",
+    "MetaDrive-v0": "gensim.envs.driving",
 }
 
 
@@ -25,7 +27,8 @@ class WorldSpec:
     Arguments:
         name: the world's name, as in gensim/NAME-v0.
         real_id: the simulator's Gymnasium id.
-        size: the side of a frame in pixels.
+        size: the height of a frame in pixels.
+        width: its width, None where it is square.
         skip: simulator frames for each step of the world.
         fps: steps of the world for each second of the simulator.
         action: the world's action space.
@@ -42,6 +45,8 @@ class WorldSpec:
         calibrate: whether ends and the prior are calibrated on recorded episodes; see `FitConfig`.
         clock: whether what happens depends on how late in an episode it is; see `FitConfig`.
         mirror: what actions become in a mirror, where left and right are alike; see `FitConfig`.
+        weather: imports the module of the weather that frames can be shown in, such as `gensim.envs.driving.weather`;
+            None where there is none.
         keys: for play by hand: keys as Gymnasium's play takes them, and the action of each.
     """
 
@@ -51,6 +56,7 @@ class WorldSpec:
     action: ActionSpec
     max_steps: int
     size: int = 64
+    width: int | None = None
     skip: int = 1
     horizon: int = 500
     simulator: Callable[..., tuple[gym.Env, Callable[[Any], np.ndarray]]] | None = None
@@ -63,6 +69,7 @@ class WorldSpec:
     calibrate: bool = False
     clock: bool = False
     mirror: tuple[int, ...] | None = None
+    weather: Callable[[], ModuleType] | None = None
     keys: Mapping[str, Any] = field(default_factory=dict)
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -26,7 +26,8 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
     Arguments:
         num_envs: rows.
         autoreset_mode: a gymnasium `AutoresetMode` or its value, "NextStep", "SameStep" or "Disabled".
-        world, observation, horizon, temperature, dropout, trust_floor, start_mix, render_mode: `DreamEnv`'s.
+        world, observation, horizon, temperature, dropout, trust_floor, start_mix, labels, weather, render_mode: those
+            of `DreamEnv`.
     """
 
     metadata: dict[str, Any] = {  # noqa: RUF012  as gymnasium has it
@@ -46,10 +47,12 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         dropout: bool = False,
         trust_floor: float = DreamConfig.trust_floor,
         start_mix: float = 0.0,
+        labels: bool = False,
+        weather: Mapping[str, float] | None = None,
         autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
         render_mode: str | None = None,
     ) -> None:
-        config = DreamConfig(world, observation, horizon, temperature, dropout, trust_floor, start_mix)
+        config = DreamConfig(world, observation, horizon, temperature, dropout, trust_floor, start_mix, labels, weather)
         self.dream, self.num_envs = Dream(config, num_envs), num_envs
         self.single_observation_space = self.dream.observation_space
         self.single_action_space = self.dream.controls.space
@@ -136,7 +139,7 @@ class DreamVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         return obs, info
 
     def _fresh(self, info: dict[str, np.ndarray], rows: np.ndarray) -> dict[str, np.ndarray]:
-        return {key: np.where(rows, first, info[key]) for key, first in self.dream.info().items()}
+        return {key: np.where(_wide(rows, first), first, info[key]) for key, first in self.dream.info().items()}
 
     def _show(self) -> None:
         if self.render_mode == "human":
@@ -147,7 +150,7 @@ def masked(info: dict[str, np.ndarray], mask: np.ndarray | None = None) -> dict[
     """Info as gymnasium's vector environments give it: zeros outside the mask, and the mask as `_key`."""
     if mask is None:
         return {name: x for key in info for name, x in ((key, info[key]), (f"_{key}", _all(info[key])))}
-    rows = {key: np.where(mask, value, np.zeros((), value.dtype)) for key, value in info.items()}
+    rows = {key: np.where(_wide(mask, value), value, np.zeros((), value.dtype)) for key, value in info.items()}
     return {name: x for key in rows for name, x in ((key, rows[key]), (f"_{key}", mask.copy()))}
 
 
@@ -156,6 +159,11 @@ def checked_mask(mask: Any, rows: int) -> np.ndarray:
     if not isinstance(mask, np.ndarray) or mask.dtype != bool or mask.shape != (rows,) or not mask.any():
         raise ValueError(f"reset_mask={mask!r}: give a bool array of shape {(rows,)} with at least one True")
     return mask
+
+
+def _wide(mask: np.ndarray, value: np.ndarray) -> np.ndarray:
+    """A mask (n,) with as many axes as a value (n, ...)."""
+    return mask.reshape(-1, *[1] * (value.ndim - 1))
 
 
 def _all(value: np.ndarray) -> np.ndarray:

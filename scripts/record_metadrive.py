@@ -21,20 +21,21 @@ import tyro
 
 from gensim.core.frames import encode
 from gensim.core.progress import bar
-from gensim.envs.driving.simulator import FPS, HEIGHT, WIDTH, MetaDrive
+from gensim.envs.driving import FPS, HEIGHT, SPEC, WIDTH
+from gensim.envs.driving.simulator import MetaDrive
 from gensim.envs.driving.source.labels import CLASSES, FAR, KINDS, NEAR, STEPS
 from gensim.episodes.store import Dataset, Episode, write_episode
 
 JUDGED = 9_000  # seeds from here on are for judging
 LAYERS, ACTORS = ("classes", "instances", "depth"), 24  # the nearest ones are kept
-SPEC = {
-    "env_id": "MetaDrive",
+ABOUT = {
+    "env_id": SPEC.real_id,
     "env_kwargs": {},
     "size": HEIGHT,
     "width": WIDTH,
     "skip": 1,
     "fps": FPS,
-    "action": {"type": "box", "dim": 2},
+    "action": SPEC.action.to_dict(),
     "labels": list(CLASSES),
     "depth": {"near": NEAR, "far": FAR, "steps": STEPS},
     "numbers": ["speed", "yaw_rate", "forward", "left", "turn"],
@@ -68,7 +69,7 @@ class Record:
 
 def main(config: Record) -> None:
     """Records what is not there, and says what there is."""
-    data = Dataset.create(config.out, SPEC)
+    data = Dataset.create(config.out, ABOUT)
     seeds = [seed for seed in range(config.seed, config.seed + config.episodes) if not _path(config, seed).is_file()]
     began, frames = time.monotonic(), 0
     with ExitStack() as stack:
@@ -106,7 +107,7 @@ def episode_of(env: MetaDrive, seed: int) -> Episode:
     layers = {name: [info[name] for info in infos] for name in LAYERS}
     ego = np.stack([info["ego"] for info in infos])
     tracks = {"ego": ego, "numbers": motion(ego), "actors": np.stack([_nearest(info) for info in infos])}
-    meta = {**SPEC, "seed": seed, "real_frames": len(rews), "end": info["end"], **asked}
+    meta = {**ABOUT, "seed": seed, "real_frames": len(rews), "end": info["end"], **asked}
     return Episode.pack(frames, np.stack(acts), rews, ends & term, ends & trunc, meta, layers, tracks)
 
 

@@ -7,6 +7,7 @@ import io
 import os
 from pathlib import Path
 
+import gymnasium as gym
 import numpy as np
 import pytest
 from hypothesis import given
@@ -136,7 +137,7 @@ def test_home_is_where_the_variable_says(monkeypatch: pytest.MonkeyPatch) -> Non
 # -------------------------------------------------------------------- worlds with labels, numbers and conditions
 
 SPEC = {
-    "env_id": "MetaDrive",
+    "env_id": "MetaDrive-v0",
     "env_kwargs": {},
     "size": 32,
     "width": 48,
@@ -300,3 +301,51 @@ def test_the_sun_stays_where_it_is_when_the_ego_turns() -> None:
 def test_weather_that_there_is_not_is_named(asked: dict) -> None:
     with pytest.raises(ValueError, match=next(iter(asked))):
         Weather.of(asked, 2)
+
+
+# -------------------------------------------------------------------- the environment
+
+
+def test_an_environment_shows_weather_and_says_labels(fitted: World) -> None:
+    about = {"world": str(fitted.folder), "trust_floor": 0.0}
+    clear, wet = (gym.make("gensim/World-v0", labels=True, weather=w, **about) for w in (None, {"rain": 0.9}))
+    (a, told), (b, same) = clear.reset(seed=3), wet.reset(seed=3)
+    for _ in range(5):
+        assert (a != b).any() and (told["classes"] == same["classes"]).all() and (told["depth"] == same["depth"]).all()
+        assert told["classes"].shape == (32, 48) and told["depth"].min() >= 0.5 and told["end_probs"].shape == (2,)
+        assert np.isfinite(told["speed"])
+        act = clear.action_space.sample()
+        (a, _, over, _, told), (b, _, _, _, same) = clear.step(act), wet.step(act)
+        if over:
+            break
+    dry, _ = wet.reset(seed=3, options={"weather": {}})
+    assert (dry == clear.reset(seed=3)[0]).all()  # what is asked for at a reset goes before
+
+
+def test_rows_of_a_vector_environment_are_single_ones_weather_and_labels_included(fitted: World) -> None:
+    about = {"world": str(fitted.folder), "labels": True, "weather": {"sun": 0.7, "night": 0.4}}
+    many = gym.make_vec("gensim/World-v0", 3, vectorization_mode="vector_entry_point", **about)
+    obs, info = many.reset(seed=11, options={"traffic": 0.3})
+    for i in range(3):
+        one, told = gym.make("gensim/World-v0", **about).reset(seed=11 + i, options={"traffic": 0.3})
+        assert (one == obs[i]).all() and (told["classes"] == info["classes"][i]).all()
+        assert told["turn"] == info["turn"][i]
+    many.step(many.action_space.sample())
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [({"traffic": 0.5}, "traffic=0.5"), ({"weather": {"snow": 1}}, "snow"), ({"people": 3}, "people")],
+)
+def test_conditions_and_weather_that_there_are_not_are_named(fitted: World, options: dict, named: str) -> None:
+    env = gym.make("gensim/World-v0", world=str(fitted.folder))
+    with pytest.raises(ValueError, match=named):
+        env.reset(seed=0, options=options)
+
+
+def test_worlds_without_weather_or_labels_refuse_them() -> None:
+    for asked in ({"weather": {"rain": 1.0}}, {"labels": True}):
+        with pytest.raises(ValueError, match="has no"):
+            gym.make("gensim/CarRacing-v0", **asked)
+    with pytest.raises(ValueError, match="unknown reset options"):
+        gym.make("gensim/CarRacing-v0").reset(options={"weather": {"rain": 1.0}})

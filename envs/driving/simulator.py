@@ -15,10 +15,10 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
+from gensim.envs.driving import FPS, HEIGHT, WIDTH
 from gensim.envs.driving.source.labels import KINDS
 from gensim.envs.driving.source.wire import receive, send
 
-HEIGHT, WIDTH, FPS = 64, 96, 10
 MANNERS = ("careful", "usual", "hurried", "reckless", "erratic")
 SERVER = Path(__file__).parent / "source" / "serve.py"
 RIGHT = np.array([-1, 1], np.float32)  # MetaDrive counts steering to the left

@@ -47,6 +47,16 @@ class Weather:
             raise ValueError(f"weather {unknown or wrong}: give {', '.join(names)}, each a number in 0..1")
         return cls(**{name: np.full(rows, asked.get(name, 0.0), np.float32) for name in names})
 
+    @classmethod
+    def rows_of(cls, strengths: np.ndarray) -> Weather:
+        """The reverse of `array`."""
+        return cls(*strengths.T)
+
+    @property
+    def array(self) -> np.ndarray:
+        """Strengths float32 (n, 4), in the order of the fields."""
+        return np.stack([getattr(self, field.name) for field in fields(self)], 1)
+
     def rows(self, index: np.ndarray) -> Weather:
         """Some of the rows."""
         return replace(self, **{field.name: getattr(self, field.name)[index] for field in fields(self)})
