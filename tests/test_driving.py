@@ -10,7 +10,7 @@ from pathlib import Path
 import gymnasium as gym
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -29,6 +29,7 @@ KINDS = st.sampled_from([np.uint8, np.uint16, np.int64, np.float32])
 SOME = KINDS.flatmap(lambda kind: arrays.arrays(kind, arrays.array_shapes(min_dims=0, max_dims=3, min_side=0)))
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.text(max_size=5), SOME, max_size=3), st.integers())
 def test_messages_arrive_as_they_were_sent(sent: dict[str, np.ndarray], number: int) -> None:
     pipe = io.BytesIO()
@@ -70,6 +71,7 @@ def test_without_metadrive_it_says_how_to_get_it(tmp_path: Path, monkeypatch: py
         MetaDrive()
 
 
+@settings(deadline=None)
 @given(arrays.arrays(st.sampled_from([np.uint8, np.uint16]), (3, 5, 7)))
 def test_layers_are_kept_as_they_are(labels: np.ndarray) -> None:
     layer = Layer.pack(labels)
@@ -251,6 +253,7 @@ def test_no_weather_changes_no_byte() -> None:
     assert (out == frames).all() and out is not frames
 
 
+@settings(deadline=None)  # the first call draws what all others choose from
 @given(STRENGTHS, st.integers(0, 2**63), st.integers(0, 10_000))
 def test_weather_is_that_of_key_and_step_whatever_rides_along(asked: dict, key: int, step: int) -> None:
     frames, classes, far = _scene(4)
