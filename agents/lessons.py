@@ -20,6 +20,7 @@ from gensim.envs.vector import DreamVectorEnv
 def make_rows(world: Path, config: PPOConfig) -> DreamVecEnv:
     """The dreams that an agent learns in."""
     config = config.settled(world)
+    assert config.temperature is not None
     env = DreamVectorEnv(
         num_envs=config.rows,
         world=str(world),

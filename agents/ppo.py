@@ -28,11 +28,10 @@ from gensim.core.seeds import fold
 from gensim.core.settings import differing
 from gensim.envs.rollout import Rollout
 from gensim.episodes.actions import ActionSpec
-from gensim.world import State, World
+from gensim.world import World
 
 CHECKPOINT = "learn/checkpoint.safetensors"
 LOG = "learn/log"
-_ROLLOUT = ("seed", "episode", "elapsed", "returns", "confidence", "done")
 
 
 def learn(world: World | str | Path, out: str | Path, config: PPOConfig, quiet: bool = True) -> Agent:
@@ -164,22 +163,18 @@ class Run:
 
     def _arrays(self) -> dict[str, np.ndarray]:
         """Where every dream is."""
-        rollout = self.rows.dream.now
-        arrays = over("state.", rollout.state.to_dict())
-        arrays |= {name: getattr(rollout, name) for name in _ROLLOUT}
+        arrays = self.rows.dream.now.arrays()
         spread = self.lessons.spread
         arrays["spread"] = np.array([spread.mean, spread.var, spread.count])
         arrays["scaled"] = self.lessons.returns
-        arrays |= {"lengths": self.rows.lengths, "starts": self.model._last_episode_starts}
+        arrays |= {"lengths": self.rows.lengths, "starts": np.asarray(self.model._last_episode_starts)}
         if self.stack is not None:
             arrays["stack"] = self.stack.stacked_obs.stacked_obs
         return {name: np.ascontiguousarray(value) for name, value in arrays.items()}
 
     def _take(self, arrays: dict[str, np.ndarray]) -> None:
         """The reverse of `_arrays`."""
-        state = State.from_dict(under("state.", arrays))
-        rollout = Rollout(world=self.world.hash, state=state, **{name: arrays[name] for name in _ROLLOUT})
-        self.rows.dream.restore(rollout)
+        self.rows.dream.restore(Rollout.of(self.world.hash, arrays))
         spread = self.lessons.spread
         spread.mean, spread.var, spread.count = (np.float64(value) for value in arrays["spread"])
         self.lessons.returns, self.rows.lengths = arrays["scaled"], arrays["lengths"]

@@ -188,18 +188,8 @@ class Dream:
         dropout = self.config.dropout if wish.dropout is None else wish.dropout
         start = self._mixed(keys) if wish.start is None else wish.start
         start = start if isinstance(start, str) else np.broadcast_to(np.asarray(start, np.int64), (n,))
-        return Rollout(
-            world=self.world.hash,
-            state=self.world.start(keys, start, temperature, bool(dropout), self._conditions(wish.conditions, n)),
-            seed=seeds.copy(),
-            episode=episode,
-            elapsed=np.zeros(n, np.int64),
-            returns=np.zeros(n),
-            confidence=np.ones(n),
-            done=np.zeros(n, bool),
-            weather=self._strengths(wish, n),
-            turned=np.zeros(n),
-        )
+        state = self.world.start(keys, start, temperature, bool(dropout), self._conditions(wish.conditions, n))
+        return replace(Rollout.begun(self.world.hash, state, seeds, self._strengths(wish, n)), episode=episode)
 
     def _conditions(self, asked: Mapping[str, float], n: int) -> np.ndarray | None:
         """Conditions (n, c) in 0..1, NaN where none is asked for; ValueError outside what the data have."""
@@ -272,6 +262,7 @@ class Dream:
             done=past.done | term | (reason > 0),
             weather=past.weather,
             turned=past.turned + np.where(live, self._turn(state, past.weather), 0.0),
+            sky=past.sky,
         )
         log_prob, log_q = np.where(live, step.log_p, 0.0), np.where(live, step.log_q, 0.0)
         return Outcome(rew, term, reason > 0, log_prob, log_q, trust, reason)
@@ -325,10 +316,10 @@ class Dream:
             return (self.world.decode(rollout.state),)
         frames, classes, far = self.world.labelled(rollout.state)
         if self.weather is not None and rollout.weather.any():
-            strengths, state = self.weather.Weather.rows_of(rollout.weather), rollout.state
-            keys, steps = rollout.state.keys(), state.step.numpy()
-            frames = self.weather.apply(strengths, frames, classes, far, keys, steps, rollout.turned)
-        self._shown = (rollout, (frames, classes, far))
+            strengths, steps = self.weather.Weather.rows_of(rollout.weather), rollout.state.step.numpy()
+            frames = self.weather.apply(strengths, frames, classes, far, rollout.sky, steps, rollout.turned)
+        if rollout is self.rollout:
+            self._shown = (rollout, (frames, classes, far))
         return frames, classes, far
 
     def info(self, outcome: Outcome | None = None) -> dict[str, np.ndarray]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 import torch
 
+from gensim.core.checkpoint import over, under
 from gensim.core.seeds import fold
 from gensim.world import State
 
@@ -28,6 +29,7 @@ class Rollout:
         done: (n,) bool, whether the episode has ended.
         weather: (n, k) float32, strengths in 0..1 of the weather that frames are shown in; k = 0 where there is none.
         turned: (n,) float64, radians to the left since the episode began, where the world tells them.
+        sky: (n,) uint64, what the weather draws from: branches of an episode have one sun.
     """
 
     world: str
@@ -40,9 +42,37 @@ class Rollout:
     done: np.ndarray
     weather: np.ndarray
     turned: np.ndarray
+    sky: np.ndarray
 
     def __len__(self) -> int:
         return len(self.seed)
+
+    @classmethod
+    def begun(cls, world: str, state: State, seed: np.ndarray, weather: np.ndarray | None = None) -> Rollout:
+        """Rows whose first episodes begin with a state; weather (n, k), none if it is not given."""
+        n = len(seed)
+        return cls(
+            world=world,
+            state=state,
+            seed=seed.copy(),
+            episode=np.zeros(n, np.int64),
+            elapsed=np.zeros(n, np.int64),
+            returns=np.zeros(n),
+            confidence=np.ones(n),
+            done=np.zeros(n, bool),
+            weather=np.zeros((n, 0), np.float32) if weather is None else weather,
+            turned=np.zeros(n),
+            sky=state.keys(),
+        )
+
+    @classmethod
+    def of(cls, world: str, arrays: Mapping[str, np.ndarray]) -> Rollout:
+        """From what `arrays` gave; KeyError for what is missing."""
+        return cls(world, State.from_dict(under("state.", arrays)), *(arrays[name] for name in _ARRAYS))
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All but the world as arrays by name."""
+        return over("state.", self.state.to_dict()) | {name: getattr(self, name) for name in _ARRAYS}
 
     def rows(self, index: Any) -> Rollout:
         """A copy of some rows, chosen by an array of indices or a mask."""

@@ -16,7 +16,7 @@ class Window:
         height: at least so many pixels high, in whole multiples of the frame.
     """
 
-    def __init__(self, title: str, fps: int, height: int = 512) -> None:
+    def __init__(self, title: str, fps: float, height: int = 512) -> None:
         self.title, self.fps, self.height = title, fps, height
         self._screen: Any = None
         self._clock: Any = None

@@ -336,6 +336,13 @@ def test_rows_of_a_vector_environment_are_single_ones_weather_and_labels_include
     many.step(many.action_space.sample())
 
 
+def test_branches_have_the_sky_of_the_moment_that_they_part_from(fitted: World) -> None:
+    env = gym.make("gensim/World-v0", world=str(fitted.folder), weather={"sun": 1.0, "rain": 0.5}).unwrapped
+    obs, _ = env.reset(seed=5)
+    many = env.branch(3)  # type: ignore[attr-defined]
+    assert all((many.dream.observe()[i] == obs).all() for i in range(3))
+
+
 @pytest.mark.parametrize(
     ("options", "named"),
     [({"traffic": 0.5}, "traffic=0.5"), ({"weather": {"snow": 1}}, "snow"), ({"people": 3}, "people")],

@@ -69,7 +69,7 @@ class MetaDrive(gym.Env[np.ndarray, np.ndarray]):
         self.metadata, self.render_mode = {"render_modes": ["rgb_array"], "render_fps": FPS}, "rgb_array"
         self.observation_space = spaces.Box(0, 255, (HEIGHT, WIDTH, 3), np.uint8)
         self.action_space = spaces.Box(-1.0, 1.0, (2,), np.float32)
-        self.process: subprocess.Popen | None = None
+        self.process: subprocess.Popen[bytes] | None = None
         python = home() / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
         if not python.exists():
             raise FileNotFoundError(
@@ -128,12 +128,12 @@ class MetaDrive(gym.Env[np.ndarray, np.ndarray]):
             told, found = receive(process.stdout)
         except (EOFError, BrokenPipeError) as gone:
             self.close()
-            raise RuntimeError("MetaDrive's process ended; what it said is on stderr above") from gone
+            raise RuntimeError("MetaDrive's process ended; GENSIM_METADRIVE_LOUD=1 shows what it prints") from gone
         if "fault" in told:
             raise RuntimeError(f"MetaDrive failed: {told['fault']}")
         return told, found
 
-    def _started(self) -> subprocess.Popen:
+    def _started(self) -> subprocess.Popen[bytes]:
         stderr = None if os.environ.get("GENSIM_METADRIVE_LOUD") else subprocess.DEVNULL
         alone = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
         self.process = subprocess.Popen(

@@ -407,16 +407,8 @@ class Session:
         """The moment with the dream at the simulator's newest frame: its horizon begins there."""
         if self._parked:
             raise ValueError("the simulator's episode has ended: there is nothing to dream on from")
-        rollout = Rollout(
-            world=self.world.hash,
-            state=_heated(_there(now.filtered), now.temperature),
-            seed=self._key,
-            episode=np.zeros(1, np.int64),
-            elapsed=np.zeros(1, np.int64),
-            returns=np.array([now.seen.returns]),
-            confidence=np.ones(1),
-            done=np.zeros(1, bool),
-        )
+        rollout = Rollout.begun(self.world.hash, _heated(_there(now.filtered), now.temperature), self._key)
+        rollout = replace(rollout, returns=np.array([now.seen.returns]))
         return replace(now, dream=rollout, dreamed=replace(now.seen, end=""))
 
     @property

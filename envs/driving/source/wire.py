@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import numpy as np
 
@@ -11,7 +11,7 @@ LONGEST = 1 << 20  # bytes of a line
 LARGEST = 1 << 28  # bytes of an array
 
 
-def send(pipe: BinaryIO, message: dict[str, Any], arrays: dict[str, np.ndarray] | None = None) -> None:
+def send(pipe: IO[bytes], message: dict[str, Any], arrays: dict[str, np.ndarray] | None = None) -> None:
     """Writes a message and its arrays."""
     whole = {name: np.asarray(one, order="C") for name, one in (arrays or {}).items()}
     told = {name: [one.dtype.str, list(one.shape)] for name, one in whole.items()}
@@ -21,7 +21,7 @@ def send(pipe: BinaryIO, message: dict[str, Any], arrays: dict[str, np.ndarray] 
     pipe.flush()
 
 
-def receive(pipe: BinaryIO) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def receive(pipe: IO[bytes]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """The next message and its arrays; EOFError when the other side is gone, ValueError for what is no message."""
     line = pipe.readline(LONGEST)
     if not line.endswith(b"\n"):
@@ -31,7 +31,7 @@ def receive(pipe: BinaryIO) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     return message, arrays
 
 
-def _array(pipe: BinaryIO, kind: str, shape: list[int]) -> np.ndarray:
+def _array(pipe: IO[bytes], kind: str, shape: list[int]) -> np.ndarray:
     dtype = np.dtype(kind)
     size = dtype.itemsize * int(np.prod(shape, dtype=np.int64))
     if dtype.hasobject or not 0 <= size <= LARGEST:
