@@ -1,9 +1,9 @@
 #!/usr/bin/env python
 """Makes the detectors that ship: fitted to what the shipped agents see, real and dreamed. Run again to go on.
 
-Reset seeds are from 600,000: neither the worlds nor the agents were made from these episodes. An eighth of the
-episodes teaches, a twelfth scales the scores, the others set p-values and alarms: one false alarm in 10,000 frames is
-seen only in many times as many. A dreamed detector is the real one, its scores and alarms set on dreams of the shipped
+Reset seeds are from 600,000: neither the worlds nor the agents were made from these episodes. Six in a hundred
+episodes teach, four scale the scores, the others set p-values and alarms: one false alarm in 10,000 frames is seen only
+in many times as many. A dreamed detector is the real one, its scores and alarms set on dreams of the shipped
 world in which the shipped agent acts.
 """
 
@@ -44,7 +44,7 @@ class Make:
     """Folder of recordings."""
     out: Path = ROOT / "envs"
     """Detectors go to OUT/NAME/detector and OUT/NAME/detector-dreamed."""
-    steps: int = 300_000
+    steps: int = 600_000
     """Real frames as the detector sees them; each is four of the simulator's."""
     dreams: int = 800
     """Dreamed episodes."""
@@ -52,7 +52,7 @@ class Make:
     """Simulators side by side."""
     first: int = 600_000
     """Reset seed of the first episode and of the first dream."""
-    detector: DetectorConfig = field(default_factory=lambda: DetectorConfig(shape=0.08, calibration=0.8))
+    detector: DetectorConfig = field(default_factory=lambda: DetectorConfig(shape=0.04, calibration=0.9))
     """How they are fitted."""
 
     def __post_init__(self) -> None:
