@@ -345,7 +345,7 @@ def _summary(returns: list[float]) -> dict[str, Any]:
     return {"returns": [round(x, 3) for x in returns], "mean": mean, "ci95": ci95}
 
 
-def simulator(env_id: str, size: int = 64, skip: int | None = None) -> Make:
+def simulator(env_id: str, size: int | None = None, skip: int | None = None) -> Make:
     """Makes a simulator as it is recorded; pickles."""
     from gensim.envs.real import make_real
 

@@ -17,7 +17,7 @@ from gensim.envs.spec import spec_of
 from gensim.episodes.actions import ActionSpec, to_simulator
 from gensim.episodes.looks import image_of
 
-DEFAULT_FPS = 30
+DEFAULT_FPS, DEFAULT_SIDE = 30, 64
 INSTALL = {"vizdoom": 'pip install --no-deps "vizdoom>=1.3" (alone: the pygame-ce it asks for overwrites pygame)'}
 
 
@@ -79,22 +79,26 @@ class RealEnv(gym.Env[np.ndarray, Any]):
 
 
 def make_real(
-    env_id: str, size: int | tuple[int, int] = 64, skip: int | None = None, kwargs: Mapping[str, Any] | None = None
+    env_id: str,
+    size: int | tuple[int, int] | None = None,
+    skip: int | None = None,
+    kwargs: Mapping[str, Any] | None = None,
 ) -> RealEnv:
-    """Makes a simulator by its Gymnasium id, with actions, skip and arguments of the world that imitates it.
+    """Makes a simulator by its Gymnasium id, with size, actions, skip and arguments of the world that imitates it.
 
     Arguments:
         env_id: any id with image observations or rgb_array rendering ("module:Name-v0" imports first).
-        size: height and width of a frame in pixels, or a square's side.
+        size: height and width of a frame in pixels, or a square's side; None takes the imitating world's, or 64.
         skip: simulator frames a step; None takes the imitating world's, or 1.
         kwargs: arguments of the simulator, over those of the imitating world.
     """
     if sys.platform.startswith("linux") and not {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys():
         os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame's simulators draw without a screen, too
+    world = spec_of(env_id)
+    size = size if size is not None else world.shape if world else DEFAULT_SIDE
     height, width = (size, size) if isinstance(size, int) else size
     if min(height, width) < 1 or (skip is not None and skip < 1):
         raise ValueError(f"size and skip are at least 1, not {size} and {skip}")
-    world = spec_of(env_id)
     skip = skip or (world.skip if world else 1)
     arguments = {**(world.real_kwargs if world else {}), **(kwargs or {})}
     make = world.simulator if world and world.simulator else partial(_make_seen, env_id)

@@ -73,6 +73,11 @@ class WorldSpec:
     keys: Mapping[str, Any] = field(default_factory=dict)
 
     @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of a frame in pixels."""
+        return self.size, self.width or self.size
+
+    @property
     def fit(self) -> dict[str, Any]:
         """Settings of `FitConfig` that go with this simulator."""
         return {name: getattr(self, name) for name in ("emphasis", "rarity", "calibrate", "tally", "clock", "mirror")}

@@ -21,7 +21,7 @@ import tyro
 
 from gensim.core.frames import encode
 from gensim.core.progress import bar
-from gensim.envs.driving import FPS, HEIGHT, SPEC, WIDTH
+from gensim.envs.driving import CONDITIONS, FPS, HEIGHT, SPEC, WIDTH
 from gensim.envs.driving.simulator import MetaDrive
 from gensim.envs.driving.source.labels import CLASSES, FAR, KINDS, NEAR, STEPS
 from gensim.episodes.store import Dataset, Episode, write_episode
@@ -39,7 +39,7 @@ ABOUT = {
     "labels": list(CLASSES),
     "depth": {"near": NEAR, "far": FAR, "steps": STEPS},
     "numbers": ["speed", "yaw_rate", "forward", "left", "turn"],
-    "conditions": {"traffic": [0.0, 0.4], "people": [0, 24]},
+    "conditions": {name: list(ends) for name, ends in CONDITIONS.items()},
     "kinds": list(KINDS),
 }
 

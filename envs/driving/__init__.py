@@ -18,6 +18,7 @@ import numpy as np
 from gensim.envs.spec import ActionSpec, WorldSpec
 
 HEIGHT, WIDTH, FPS = 64, 96, 10
+CONDITIONS = {"traffic": (0.0, 0.4), "people": (0, 24)}  # of recorded episodes, and of dreams
 
 
 def simulator(**kwargs: Any) -> tuple[gym.Env, Callable[[Any], np.ndarray]]:

@@ -15,11 +15,11 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
-from gensim.envs.driving import FPS, HEIGHT, WIDTH
+from gensim.envs.driving import CONDITIONS, FPS, HEIGHT, WIDTH
 from gensim.envs.driving.source.labels import KINDS
+from gensim.envs.driving.source.manners import MANNERS
 from gensim.envs.driving.source.wire import receive, send
 
-MANNERS = ("careful", "usual", "hurried", "reckless", "erratic")
 SERVER = Path(__file__).parent / "source" / "serve.py"
 RIGHT = np.array([-1, 1], np.float32)  # MetaDrive counts steering to the left
 HOME = "GENSIM_METADRIVE"  # the variable that says where its environment lies, if elsewhere
@@ -153,22 +153,23 @@ class MetaDrive(gym.Env[np.ndarray, np.ndarray]):
 def drawn(seed: int) -> dict[str, Any]:
     """The conditions of a seed's episode where none are asked for."""
     rng = np.random.default_rng([seed, 5])
+    (sparse, dense), (few, many) = CONDITIONS["traffic"], CONDITIONS["people"]
     return {
-        "traffic": round(float(rng.uniform(0, 0.4)), 3),
-        "people": int(rng.integers(0, 25)),
+        "traffic": round(float(rng.uniform(sparse, dense)), 3),
+        "people": int(rng.integers(int(few), int(many) + 1)),
         "accidents": round(float(rng.uniform(0, 0.6)), 3),
-        "manner": str(rng.choice(MANNERS, p=(0.25, 0.3, 0.2, 0.13, 0.12))),
+        "manner": str(rng.choice([*MANNERS], p=(0.25, 0.3, 0.2, 0.13, 0.12))),
     }
 
 
 def _checked(options: dict[str, Any]) -> dict[str, Any]:
-    limits = {"traffic": (0, 0.4), "people": (0, 200), "accidents": (0, 1)}
+    limits = {"traffic": CONDITIONS["traffic"], "people": (0, 200), "accidents": (0, 1)}
     unknown = sorted(options.keys() - limits.keys() - {"manner"})
     if unknown:
         raise ValueError(f"options {unknown}: give {', '.join(limits)} or manner")
     for name, (low, high) in limits.items():
         if name in options and not low <= options[name] <= high:
             raise ValueError(f"{name}={options[name]}: give {low} to {high}")
-    if options.get("manner", MANNERS[0]) not in MANNERS:
+    if "manner" in options and options["manner"] not in MANNERS:
         raise ValueError(f"manner={options['manner']!r}: give one of {', '.join(MANNERS)}")
     return dict(options)

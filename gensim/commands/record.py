@@ -31,8 +31,9 @@ class Record:
     """Who acts: time-correlated chance, an agent, or an agent with noise and bursts of chance."""
     agent: Path | None = None
     """Folder of the agent, for the policies agent and mixed."""
-    size: int = 64
-    """Side of a stored frame in pixels; frames are resized by area."""
+    size: int | None = None
+    """Side of a stored frame in pixels, to which frames are resized by area; by default as the imitating world's, or
+    64."""
     skip: int | None = None
     """Simulator frames for which an action is held; by default what the imitating world says, or 1."""
     seed: int = 0
@@ -54,7 +55,8 @@ def run(options: Record) -> dict[str, Any]:
     from gensim.agents.filter import driver
     from gensim.envs.real import make_real
 
-    check_side(options.size)
+    if options.size is not None:
+        check_side(options.size)
     kwargs = values(options.env_kwargs)
     env = functools.partial(make_real, options.env_id, options.size, options.skip, kwargs)
     config = RecordConfig(

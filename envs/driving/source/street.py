@@ -7,8 +7,9 @@ from typing import Any
 import headless  # first: it sets Panda3D up
 import numpy as np
 from camera import MASK, Eye, View, say
-from drivers import MANNERS, Driver, mind
+from drivers import Driver, mind
 from labels import KINDS, OBJECT, VEHICLE
+from manners import MANNERS
 from meshes import baked
 from metadrive.component.static_object.traffic_object import TrafficObject
 from metadrive.component.vehicle.base_vehicle import BaseVehicle
