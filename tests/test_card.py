@@ -25,10 +25,10 @@ from gensim.gap import gap as gap_of
 from gensim.world import NetConfig, World
 from gensim.world.card import amount, amounts, summary
 from gensim.world.heldout import Heldout
+from gensim.world.pool import Pool
 from gensim.world.quality import (
     CONTEXT,
     Futures,
-    Pool,
     by_horizon,
     ends,
     figure,
@@ -255,8 +255,10 @@ def test_only_an_episodes_beginning_is_filtered_as_such(heldout: Heldout) -> Non
 def test_the_nearest_moment_is_the_one_that_was_recorded(data: Dataset, heldout: Heldout) -> None:
     pool = Pool(data.episodes[:1], 7, moments=10_000)
     acts = heldout.inputs[:, CONTEXT - 1 : CONTEXT + 4]
-    shown = pool.play(heldout.frames[2:, CONTEXT - 1], acts[2:])
-    assert (shown == heldout.frames[2:, CONTEXT - 1 : CONTEXT + 5]).all()
+    found = pool.found(heldout.frames[2:, CONTEXT - 1], acts[2:], 3)
+    shown = pool.play(found, range(6))
+    assert (shown[:, 0] == heldout.frames[2:, CONTEXT - 1 : CONTEXT + 5]).all()
+    assert (found[:, 1] != found[:, 0]).any(1).all() and (shown[:, 1:] != shown[:, :1]).any()
     with pytest.raises(ValueError, match="look less far ahead"):
         Pool(data.episodes, STEPS + 1)
 
@@ -265,7 +267,7 @@ def test_figures_by_horizon(told: Futures) -> None:
     result = by_horizon(told)
     assert result["horizons"] == [1, 2, 5]
     for name in ("psnr", "ssim"):
-        assert result[name].keys() == {"dream", "repeated", "nearest"}
+        assert result[name].keys() == {"dream", "mean dream", "repeated", "nearest", "mean nearest"}
         one = result[name]["dream"]
         assert all(low <= value <= high for low, value, high in zip(one["low"], one["value"], one["high"]))
     perfect = replace(told, sides={"real": told.real, "dream": told.real})

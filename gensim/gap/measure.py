@@ -37,7 +37,8 @@ from gensim.gap.uniformity import uniformity
 from gensim.world import World
 from gensim.world.card import write_card
 from gensim.world.heldout import Heldout
-from gensim.world.quality import CONTEXT, HORIZONS, Futures, Pool, by_horizon, ends, futures, rewards
+from gensim.world.pool import Pool
+from gensim.world.quality import CONTEXT, HORIZONS, Futures, by_horizon, ends, futures, rewards
 
 LENGTH = CONTEXT + max(HORIZONS) + 1
 SECOND = 32  # dreams of a policy in each other world, and under dropout masks

@@ -9,7 +9,7 @@ import numpy as np
 
 from gensim.episodes import Episode
 from gensim.gap.rollouts import REREAD, reread
-from gensim.world.furnish import action_rows
+from gensim.world.furnish import action_rows, conditions
 from gensim.world.state import State, Step
 from gensim.world.world import World
 
@@ -89,7 +89,8 @@ class _Reader:
     def read(self, every: int, ahead: int) -> list[Readings]:
         """All that is said, of following and of dreaming on."""
         rows, found = np.arange(len(self.episodes)), []
-        state = self.world.first(np.stack([episode.frame(0) for episode in self.episodes]), self.keys)
+        firsts, cond = np.stack([episode.frame(0) for episode in self.episodes]), conditions(self.world, self.episodes)
+        state = self.world.first(firsts, self.keys, cond=cond)
         for t in range(int(self.lengths.max())):
             kept = np.flatnonzero(self.lengths[rows] > t)
             state, rows = state.rows(kept), rows[kept]

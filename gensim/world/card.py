@@ -12,7 +12,7 @@ import numpy as np
 from gensim.core.files import atomic_path, sha256, write_json
 from gensim.core.frames import encode, mosaic, write_png
 from gensim.world.heldout import Heldout
-from gensim.world.quality import CONTEXT, Futures
+from gensim.world.quality import CONTEXT, NEIGHBOURS, Futures
 
 FILES = ("world.safetensors", "starts.npz", "heldout.npz")
 PICTURE = "dream_vs_real.png"
@@ -197,7 +197,11 @@ def _chosen(calibrated: Mapping[str, float] | None) -> str:
 
 def _quality(gap: Gap) -> str:
     quality = gap["figures"]["quality"]
-    nearest = "; and the recorded moment of the training data that looks most like it and went on under similar actions"
+    nearest = (
+        "; and the recorded moment of the training data that looks most like it and went on under similar actions, "
+        f"alone and as the mean of the {NEIGHBOURS} nearest. What is a mean is beside what is a mean: the mean of the "
+        "dreams"
+    )
     whose = "new" if gap["world"].get("unseen") else "held-out"
     nearest = nearest if "nearest" in quality["psnr"] else ""
     text = (
@@ -207,15 +211,28 @@ def _quality(gap: Gap) -> str:
         f"episodes. Beside it: the last frame seen, repeated{nearest}. PSNR and SSIM forgive blur. The distance of "
         f"beliefs is our own: how far the world's encoder's laws of the latent lie apart for the two frames, 0 for "
         f"equal ones and 1 for ones that exclude each other (lower is better); it is no FID or LPIPS, and the world "
-        f"judges itself by it."
+        f"judges itself by it.{_of_labels(quality)}"
     )
-    labels = (("psnr", "PSNR (dB)", 1), ("ssim", "SSIM", 3), ("beliefs", "Distance of beliefs", 3))
+    labels = (
+        *(("psnr", "PSNR (dB)", 1), ("ssim", "SSIM", 3), ("beliefs", "Distance of beliefs", 3)),
+        *(("miou", "Labels (mean IoU)", 3), ("far", "Distances (octaves)", 3)),
+    )
     tables = [
         table_by_horizon(label, quality[name], quality["horizons"], gap["world"]["fps"], digits)
         for name, label, digits in labels
         if name in quality
     ]
     return "\n\n".join([text, *tables])
+
+
+def _of_labels(quality: Mapping[str, Any]) -> str:
+    if "miou" not in quality:
+        return ""
+    return (
+        " Labels are compared pixel by pixel: the mean over classes of intersection over union (higher is better), and "
+        "how far distances are off, an octave being twice or half (lower is better); of several, what most say, and the "
+        "mean of the distances' logarithms."
+    )
 
 
 def _judgement(gap: Gap) -> str:

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from gensim.core.frames import resize
 from gensim.core.seeds import fold
-from gensim.episodes import ActionSpec, Episode, read_episode
-from gensim.episodes.store import Header
 from gensim.world.heldout import Heldout
+from gensim.world.labelling import Labels, far_error, mean_iou, per_frame, voted
+from gensim.world.pool import Pool
 from gensim.world.state import State
 from gensim.world.world import World
 
-HORIZONS = (1, 2, 5, 10, 25, 45)
+HORIZONS = (1, 2, 5, 10, 30, 45)
 CONTEXT = 5  # real frames that a dream is told before it goes on alone
 PSNR_MOST = 60.0  # dB, what equal frames count as where means are taken
-THUMB = 32
+NEIGHBOURS = 8  # recorded moments that a mean is taken of
 DRAWS = 1000  # bootstrap samples
 Figure = dict[str, list[float]]
 Measure = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -90,13 +89,16 @@ class Futures:
     Arguments:
         horizons: steps after the context's last frame.
         context: the contexts' last frames, uint8 (n, h, w, 3).
-        sides: frames uint8 (n, m, q, h, w, 3), m samples, of "real" and of its rivals: "dream", "repeated" and,
-            with a pool, "nearest".
+        sides: frames uint8 (n, m, q, h, w, 3), m samples, of "real" and of its rivals: "dream", "mean dream" (of the
+            samples), "repeated" and, with a pool, "nearest" and "mean nearest" (of the `NEIGHBOURS` nearest).
         tracks: one sample of each at every step from the context's last frame on, (n, 1 + steps, h, w, 3).
         rew: the rewards of all steps up to the last horizon: recorded float32 (n, steps).
         dreamed: those that were dreamed, float32 (n, m, steps).
         alive: bool (n, m, q), whether the dream had not ended of itself; it is dreamed on all the same.
         group: int64 (n,), equal for contexts of one episode.
+        labels: of the sides' frames, where world and segments have any.
+        classes: how many classes there are.
+        octaves: how often the greatest distance is twice the least.
     """
 
     horizons: tuple[int, ...]
@@ -107,6 +109,9 @@ class Futures:
     dreamed: np.ndarray
     alive: np.ndarray
     group: np.ndarray
+    labels: dict[str, Labels] = field(default_factory=dict)
+    classes: int = 0
+    octaves: float = 0.0
 
     @property
     def real(self) -> np.ndarray:
@@ -137,28 +142,57 @@ def futures(
     if not horizons:
         raise ValueError(f"segments of {heldout.length} frames have no horizon: give {CONTEXT + 1} or more")
     context, last = heldout.frames[:, CONTEXT - 1], CONTEXT - 1 + max(horizons)
-    frames, track, rew, alive = _dream(world, heldout, horizons, samples, seed)
+    frames, track, rew, alive, labels = _dream(world, heldout, horizons, samples, seed)
     tracks = {"real": heldout.frames[:, CONTEXT - 1 : last + 1], "dream": track}
     tracks["repeated"] = np.repeat(context[:, None], 1 + max(horizons), 1)
+    sides = {"dream": frames, "mean dream": averaged(frames)}
+    told = {} if labels is None or not heldout.layers else {"dream": labels} | _recorded(heldout, horizons)
     if pool is not None:
-        tracks["nearest"] = pool.play(context, heldout.inputs[:, CONTEXT - 1 : last])
+        where = pool.found(context, heldout.inputs[:, CONTEXT - 1 : last], NEIGHBOURS)  # (n, k, 2)
+        tracks["nearest"] = pool.play(where[:, :1], range(1 + max(horizons)))[:, 0]
+        sides["mean nearest"] = averaged(pool.play(where, horizons))
+        if told:
+            near = pool.labelled(where, horizons)
+            told |= {"nearest": near.some(slice(0, 1)), "mean nearest": voted(near, len(world.config.labels))}
+    if told:
+        told["mean dream"] = voted(told["dream"], len(world.config.labels))
     return Futures(
         horizons=horizons,
         context=context,
-        sides={name: shown[:, None, horizons] for name, shown in tracks.items()} | {"dream": frames},
+        sides={name: shown[:, None, horizons] for name, shown in tracks.items()} | sides,
         tracks=tracks,
         rew=heldout.rew[:, CONTEXT - 1 : last],
         dreamed=rew,
         alive=alive,
         group=np.unique(heldout.episode, return_inverse=True)[1],
+        labels=told,
+        classes=len(world.config.labels),
+        octaves=_octaves(heldout.meta),
     )
+
+
+def _octaves(meta: Mapping[str, Any]) -> float:
+    about = meta.get("depth")
+    return float(np.log2(about["far"] / about["near"])) if about else 0.0
+
+
+def averaged(frames: np.ndarray) -> np.ndarray:
+    """The mean frame (n, 1, q, h, w, 3) uint8 of some (n, m, q, h, w, 3)."""
+    return (frames.mean(1, keepdims=True, dtype=np.float32) + 0.5).astype(np.uint8)
+
+
+def _recorded(heldout: Heldout, horizons: Sequence[int]) -> dict[str, Labels]:
+    """Labels (n, 1, q, h, w) of the recorded frames and of the contexts' last ones."""
+    at = {"real": [CONTEXT - 1 + h for h in horizons], "repeated": [CONTEXT - 1] * len(horizons)}
+    classes, far = heldout.layer("classes"), heldout.layer("depth")
+    return {name: Labels(classes[:, None, index], far[:, None, index]) for name, index in at.items()}
 
 
 def filtered(world: World, heldout: Heldout, frames: int = CONTEXT, seed: int = 0) -> State:
     """The states (n,) after each segment's first frames, the world having seen nothing before them."""
     acts, shown = heldout.inputs, heldout.frames
     keys = fold(np.full(len(heldout), seed, np.uint64), np.arange(len(heldout)))
-    state = world.first(shown[:, 0], keys)
+    state = world.first(shown[:, 0], keys, cond=heldout.cond if heldout.cond.size else None)
     opens = (heldout.start == 0).astype(np.int64)
     state.h = world.net.dynamics.initial.detach()[opens].float().clone()  # mid-episode it is another memory
     for t in range(1, frames):
@@ -168,83 +202,41 @@ def filtered(world: World, heldout: Heldout, frames: int = CONTEXT, seed: int = 
 
 def _dream(
     world: World, heldout: Heldout, horizons: Sequence[int], samples: int, seed: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, Labels | None]:
     """Frames (n, samples, q, h, w, 3), one sample's track (n, 1 + steps, h, w, 3), rewards (n, samples, steps).
 
-    And whether a dream was still alive, bool (n, samples, q).
+    And whether a dream was still alive, bool (n, samples, q), and the frames' labels where the world has any.
     """
     acts, n = np.repeat(heldout.inputs, samples, 0), len(heldout)
     state = filtered(world, heldout, seed=seed).branch(samples)
     one = np.arange(n) * samples
     frames, track, rewards, alive = [], [world.decode(state.rows(one))], [], [np.ones(len(state), bool)]
+    labels: list[tuple[np.ndarray, np.ndarray]] = []
     for t in range(1, max(horizons) + 1):
         state, step = world.imagine(state, acts[:, CONTEXT - 2 + t])
         rewards.append(step.rew)
         alive.append(alive[-1] & ~step.term)
-        shown = world.decode(state if t in horizons else state.rows(one))
-        track.append(shown[one] if t in horizons else shown)
-        frames += [shown] if t in horizons else []
-    stack = np.stack(frames, 1).reshape(n, samples, -1, *world.config.shape, 3)  # (n, samples, q, h, w, 3)
+        if t not in horizons:
+            track.append(world.decode(state.rows(one)))
+            continue
+        if world.config.labels:
+            shown, *told = world.labelled(state)
+            labels.append((told[0], told[1]))
+        else:
+            shown = world.decode(state)
+        track.append(shown[one])
+        frames.append(shown)
+    shape = world.config.shape
+    stack = np.stack(frames, 1).reshape(n, samples, -1, *shape, 3)  # (n, samples, q, h, w, 3)
     living = np.stack([alive[t] for t in horizons], 1).reshape(n, samples, -1)
-    return stack, np.stack(track, 1), np.stack(rewards, 1).reshape(n, samples, -1), living
-
-
-class Pool:
-    """Recorded moments to look up: for each a thumbnail and what was done next.
-
-    Arguments:
-        episodes: where to look, such as those that the world was fitted to.
-        ahead: steps that must follow a moment.
-        moments: about how many are kept, spread evenly.
-        candidates: so many nearest pictures are compared by the actions that followed.
-    """
-
-    def __init__(self, episodes: Sequence[Header], ahead: int, moments: int = 20_000, candidates: int = 32) -> None:
-        self.ahead, self.candidates = ahead, candidates
-        self.episodes = [header for header in episodes if header.length >= ahead]
-        total = sum(header.length + 1 - ahead for header in self.episodes)
-        if not total:
-            raise ValueError(f"no episode has {ahead} steps to look up: record longer ones, or look less far ahead")
-        every = max(1, round(total / moments))
-        found = [self._read(i, every) for i in range(len(self.episodes))]
-        self.thumbs, self.acts, self.where = (np.concatenate(part) for part in zip(*found))
-
-    def nearest(self, frames: np.ndarray, acts: np.ndarray) -> np.ndarray:
-        """Indices (n,) of the moments that look like frames (n, h, w, 3) and went on like acts (n, steps, k)."""
-        thumbs = _thumbs(frames).astype(np.float32)  # (n, d)
-        far = np.concatenate([_far(thumbs, self.thumbs[i : i + 2048]) for i in range(0, len(self.thumbs), 2048)], 1)
-        few = np.argsort(far, 1, kind="stable")[:, : self.candidates]  # (n, candidates)
-        other = ((self.acts[few, : acts.shape[1]] - acts[:, None]) ** 2).mean((2, 3))
-        return few[np.arange(len(few)), other.argmin(1)]
-
-    def play(self, frames: np.ndarray, acts: np.ndarray) -> np.ndarray:
-        """Each one's nearest moment and what was recorded after it, uint8 (n, 1 + steps, h, w, 3)."""
-        found = self.where[self.nearest(frames, acts)]
-        tapes = {i: read_episode(self.episodes[i].path) for i in sorted({*found[:, 0].tolist()})}
-        return np.stack([tapes[i].frames(t, t + 1 + acts.shape[1]) for i, t in found.tolist()])
-
-    def _read(self, i: int, every: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        tape = read_episode(self.episodes[i].path)
-        times = np.arange(i % every, len(tape) + 1 - self.ahead, every)  # begins elsewhere in each episode
-        where = np.stack([np.full(len(times), i), times], 1)
-        acts, blank = _inputs(tape), np.zeros((0, THUMB * THUMB * 3), np.uint8)
-        thumbs = _thumbs(np.stack([tape.frame(t) for t in times.tolist()])) if len(times) else blank
-        steps = times[:, None] + np.arange(self.ahead)
-        return thumbs, acts[steps], where
-
-
-def _inputs(tape: Episode) -> np.ndarray:
-    return ActionSpec.from_dict(tape.meta["action"]).encode(tape.act)
-
-
-def _thumbs(frames: np.ndarray) -> np.ndarray:
-    return resize(frames, THUMB).reshape(len(frames), -1)  # (n, d) uint8
-
-
-def _far(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Squared distances (n, m) between rows, float32."""
-    b = b.astype(np.float32)
-    return (a**2).sum(1)[:, None] - 2 * a @ b.T + (b**2).sum(1)
+    told = [np.stack(part, 1).reshape(n, samples, -1, *shape) for part in zip(*labels)]
+    return (
+        stack,
+        np.stack(track, 1),
+        np.stack(rewards, 1).reshape(n, samples, -1),
+        living,
+        Labels(*told) if told else None,
+    )
 
 
 # -------------------------------------------------------------------- figures with intervals
@@ -290,7 +282,9 @@ def _plain(numbers: np.ndarray) -> Any:
 def by_horizon(told: Futures, seed: int = 0, measures: Mapping[str, Measure] | None = None) -> dict[str, Any]:
     """{"horizons": [...], "psnr": {rival: figure}, "ssim": {rival: figure}}: means over samples and segments.
 
-    `measures` are others to take besides, by name: of uint8 frames (n, h, w, 3) against the real ones.
+    `measures` are others to take besides, by name: of uint8 frames (n, h, w, 3) against the real ones. Where there are
+    labels, "miou" is the mean over classes of intersection over union, and "far" the mean error of distances as a
+    factor's logarithm to base 2: 1 says that they are twice or half of what they should be.
     """
     result: dict[str, Any] = {"horizons": list(told.horizons), "contexts": len(told.real), "context_frames": CONTEXT}
     for name, measure in {"psnr": psnr, "ssim": ssim, **(measures or {})}.items():
@@ -298,7 +292,21 @@ def by_horizon(told: Futures, seed: int = 0, measures: Mapping[str, Measure] | N
             rival: mean_figure(compare(measure, frames, told.real), told.group, seed)
             for rival, frames in told.rivals.items()
         }
+    if told.labels:
+        result |= by_labels(told, seed)
     return result
+
+
+def by_labels(told: Futures, seed: int = 0) -> dict[str, Any]:
+    """The part of `by_horizon` that labels have: {"miou": {rival: figure}, "far": {rival: figure}}."""
+    real, k = told.labels["real"], told.classes
+    found: dict[str, Any] = {"miou": {}, "far": {}}
+    for rival, said in told.labels.items():
+        if rival != "real":
+            counts = per_frame(real, said, k).sum(1)  # (n, q, k, k)
+            found["miou"][rival] = figure(counts, mean_iou, told.group, seed)
+            found["far"][rival] = mean_figure(told.octaves * far_error(real.far, said.far), told.group, seed)
+    return found
 
 
 def compare(measure: Measure, frames: np.ndarray, real: np.ndarray) -> np.ndarray:
