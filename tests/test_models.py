@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from gensim.core.seeds import Stream, fold, philox, uniform
 from gensim.models.dynamics import Dynamics
 from gensim.models.heads import GAIN, DisagreementHead, RewardHead, Tally, TerminationHead
-from gensim.models.vae import Decoder, Encoder, log_softmax_unimix, sample_straight_through
+from gensim.models.vae import Cells, Decoder, Encoder, log_softmax_unimix, sample_straight_through
 
 WIDTHS = (8, 8, 16, 16)
 
@@ -76,18 +76,29 @@ def test_each_group_is_drawn_on_its_own():
     assert abs(np.corrcoef(z.T)[0, 1]) < 0.03  # one choice for the whole latent would give 1
 
 
+@pytest.mark.parametrize("cells", [False, True])
 @pytest.mark.parametrize("shape", [(32, 32), (48, 48), (64, 96)])
-def test_frames_keep_their_shape_and_every_weight_gets_a_gradient(shape):
+def test_frames_keep_their_shape_and_every_weight_gets_a_gradient(shape, cells):
     torch.manual_seed(shape[0])  # now and then all of so few units are dead from the first
-    encoder, decoder = Encoder(shape, WIDTHS, 4, 5), Decoder(shape, WIDTHS, 4, 5)
+    groups = 2 * shape[0] * shape[1] // 256 if cells else 4
+    encoder, decoder = Encoder(shape, WIDTHS, groups, 5, cells), Decoder(shape, WIDTHS, groups, 5, cells=cells)
     x = torch.rand(3, 3, *shape)
     z = sample_straight_through(log_softmax_unimix(encoder(x), 0.01))
-    assert z.shape == (3, 4, 5)
+    assert z.shape == (3, groups, 5)
     y = decoder(z)
     assert y.shape == x.shape
     ((y - x) ** 2).sum().backward()
     for name, p in [*encoder.named_parameters(), *decoder.named_parameters()]:
         assert p.grad is not None and p.grad.abs().sum() > 0, name
+
+
+def test_cells_come_variable_by_variable_and_as_on_a_chequerboard():
+    cells = Cells((2, 3), 12, 5)
+    x = torch.arange(12.0).view(1, 2, 3, 2, 1).expand(-1, -1, -1, -1, 5)  # row, column, variable: 2 * cell + variable
+    x = x.permute(0, 3, 4, 1, 2).reshape(1, 10, 2, 3)
+    z = cells.ordered(x)
+    assert z[0, :, 0].tolist() == [0, 4, 8, 2, 6, 10, 1, 5, 9, 3, 7, 11]
+    assert torch.equal(cells.placed(z), x)
 
 
 def told(clock: bool) -> Dynamics:

@@ -24,9 +24,13 @@ SPEC = {"env_id": "Tiny-v0", "size": 32, "skip": 1, "fps": 10, "action": {"type"
 TINY = NetConfig(size=32, actions=2, groups=4, classes=5, hidden=32, widths=(8, 8, 8, 16), head=16)
 
 
-@pytest.fixture(scope="module")
-def world():
-    return World.random(SPEC, TINY)
+STAGED = replace(TINY, stages=2)
+CELLS = replace(TINY, groups=8, cells=True, stages=4)
+
+
+@pytest.fixture(scope="module", params=[TINY, STAGED, CELLS], ids=["plain", "staged", "cells"])
+def world(request):
+    return World.random(SPEC, request.param)
 
 
 def acts(n, seed=0):
@@ -71,6 +75,31 @@ def test_weights_have_mean_one(world, temperature):
     assert (temperature == 1) == np.allclose(weights, 1, atol=1e-6)
 
 
+def test_stages_are_drawn_given_those_before_and_sum_to_one():
+    """Over all latents of a small space, at any temperature; log_q says how often each was drawn."""
+    config = NetConfig(size=32, groups=3, classes=2, hidden=16, widths=(8, 8, 8, 8), head=8, stages=3)
+    small = World.random(SPEC, config)
+    with torch.no_grad():
+        small.net.dynamics.given.weight.normal_()
+        small.net.dynamics.prior_out.weight.mul_(3)
+    small = World.from_weights(config, small.weights(), SPEC)
+    n = 8000
+    state = small.start(np.arange(n, dtype=np.uint64), start=np.zeros(n, np.int64), temperature=1.5)
+    state.h, state.z = state.h[:1].expand(n, -1).clone(), state.z[:1].expand(n, -1).clone()
+    new, step = small.imagine(state, np.tile(acts(1), (n, 1)))
+    end = np.log(np.where(step.term, step.term_prob, 1 - step.term_prob))
+    found, at, counts = np.unique(new.z.numpy(), axis=0, return_index=True, return_counts=True)
+    assert len(found) == 8
+    for logs in (step.log_p - end, step.log_q - end):
+        assert np.exp(logs[at]).sum() == pytest.approx(1, abs=1e-3)
+    q = np.exp((step.log_q - end)[at])
+    assert (np.abs(counts / n - q) < 5 * np.sqrt(q * (1 - q) / n)).all()
+    third = {tuple(z[:2]): p for z, p in zip(found.tolist(), q) if z[2] == 0}
+    both = {head: q[(found[:, :2] == head).all(1)].sum() for head in third}
+    given = [third[head] / both[head] for head in third]
+    assert max(given) - min(given) > 0.02  # were it drawn alone, it would not feel the others
+
+
 def test_temperature_acts_on_the_logits(world):
     cold = world.start(np.arange(500, dtype=np.uint64), start=0, temperature=1e-3)
     cold, _ = world.imagine(cold, np.tile(acts(1), (500, 1)))
@@ -78,8 +107,8 @@ def test_temperature_acts_on_the_logits(world):
 
 
 def test_a_proposal_is_what_is_drawn_from_and_log_q_says_so(world):
-    fixed = torch.full((TINY.groups, TINY.classes), -50.0)
-    fixed[:, 2] = 0
+    fixed = torch.full((TINY.classes,), -50.0)
+    fixed[2] = 0
     state = world.start(np.arange(40, dtype=np.uint64))
     new, step = world.imagine(state, acts(40), proposal=lambda log_p: fixed.log_softmax(-1).expand_as(log_p))
     assert (new.z == 2).all()
@@ -136,7 +165,7 @@ def test_tiles_are_of_one_shape_and_give_rows_back_in_order():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_the_fused_networks_are_the_fitted_ones(world, dtype):
     """Rows laid out for speed give what the plain modules give, up to rounding; traced, the very same bytes."""
-    net, c = deepcopy(world.net), TINY
+    net, c = deepcopy(world.net), world.config
     with torch.no_grad():
         for head in (net.reward, net.termination):
             head.tally.table.normal_()
@@ -148,8 +177,13 @@ def test_the_fused_networks_are_the_fitted_ones(world, dtype):
     with torch.no_grad():
         one_hot = torch.nn.functional.one_hot(z, c.classes).float()
         x = torch.cat([h, one_hot.flatten(1)], 1)
-        logits, unusual, judges = fast.read(h, mask)
-        torch.testing.assert_close(logits.float(), net.dynamics.prior(h), **near)
+        read, unusual, judges = fast.read(h)
+        prior, stages = net.dynamics.prior(h, mask, one_hot), c.stages or 1
+        for stage in range(stages):
+            part, heard = net.dynamics.part(stage), near["atol"] * (1 + stage)
+            logits = fast.dynamics.stage(read, mask, stage).float()
+            torch.testing.assert_close(logits, prior[:, part], rtol=0, atol=heard)
+            read = read + fast.dynamics.told_of(z[:, part], stage) if stage + 1 < stages else read
         torch.testing.assert_close(unusual, net.disagreement.score(h), rtol=0, atol=10 * near["atol"])
         rew, odds = fast.judge(judges, z, tally)
         torch.testing.assert_close(rew, net.reward.mean(net.reward(x, tally)), **judged)
@@ -162,6 +196,17 @@ def test_the_fused_networks_are_the_fitted_ones(world, dtype):
         for _ in range(4):  # an executor that optimises as it learns must not change a bit
             assert all(torch.equal(a, b) for a, b in zip(fast.dream(*rows), once(*rows)))
             assert torch.equal(traced(fast.paint, z)(z)[0], fast.paint(z)[0])
+
+
+def test_what_is_observed_is_as_probable_as_it_would_have_been_to_dream(world):
+    """A decoded dream, read again where the encoder gives the same latents, has the probability it was drawn with."""
+    state = world.start(np.arange(200, dtype=np.uint64), temperature=1.2)
+    new, step = world.imagine(state, acts(200))
+    read, _, _ = world.fast.read(new.h)
+    with torch.no_grad():
+        log_p = world.fast.surprise(read, state.mask, new.z).numpy()
+    end = np.log(np.where(step.term, step.term_prob, 1 - step.term_prob))
+    np.testing.assert_allclose(log_p, step.log_p - end, atol=0.1)
 
 
 def test_a_steered_step_without_steering_is_the_plain_one(world):
@@ -187,7 +232,7 @@ def test_global_generators_are_left_alone(world):
     torch.manual_seed(5)
     np.random.seed(5)
     before = torch.get_rng_state().clone(), np.random.get_state()[1].copy()
-    again = World.from_weights(TINY, world.weights(), SPEC)
+    again = World.from_weights(world.config, world.weights(), SPEC)
     state = again.start(np.arange(3, dtype=np.uint64), dropout=True)
     again.decode(again.imagine(state, acts(3))[0])
     assert torch.equal(before[0], torch.get_rng_state()) and (before[1] == np.random.get_state()[1]).all()
@@ -236,7 +281,7 @@ def test_what_is_seen_is_a_sample_of_the_posterior_not_its_mean(world):
     z = world.first(frames, np.arange(4000, dtype=np.uint64)).z
     x = torch.from_numpy(frames[:1]).permute(0, 3, 1, 2).float() / 127.5 - 1
     with torch.no_grad():
-        p = softmax_unimix(world.net.encoder(x), TINY.unimix)[0]
+        p = softmax_unimix(world.net.encoder(x), world.config.unimix)[0]
     share = torch.nn.functional.one_hot(z, TINY.classes).float().mean(0)
     assert (share - p).abs().max() < 0.04 and p.max() < 0.99
 
@@ -346,7 +391,7 @@ def test_judgements_hang_on_the_tally_and_nothing_else_does(world):
         net = deepcopy(world.net)
         net.reward.tally.table.normal_()
         net.reward.out.weight.normal_()
-    other = World.from_weights(TINY, net.state_dict(), SPEC)
+    other = World.from_weights(world.config, net.state_dict(), SPEC)
     state = other.start(np.arange(8, dtype=np.uint64))
     rich = replace(state, tally=state.tally + 300)
     (one, a), (two, b) = other.imagine(state, acts(8)), other.imagine(rich, acts(8))
@@ -356,7 +401,7 @@ def test_judgements_hang_on_the_tally_and_nothing_else_does(world):
 
 def test_a_world_with_a_clock_goes_by_the_hour_alone(world, tmp_path):
     """Dreams, observations and the file of a world whose dynamics are told the steps so far, and nothing else."""
-    config = replace(TINY, clock=True)
+    config = replace(world.config, clock=True)
     net = Net(config)
     net.load_state_dict(net.state_dict() | world.net.state_dict())
     torch.nn.init.normal_(net.dynamics.clock.weight)

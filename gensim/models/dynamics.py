@@ -1,4 +1,7 @@
-"""Autoregressive dynamics over discrete latents: p(z_t | z_<t, a_<=t) in one pass of a recurrent cell."""
+"""Autoregressive dynamics over discrete latents: p(z_t | z_<t, a_<=t) in one pass of a recurrent cell.
+
+Within a latent, all variables are drawn at once, or in a few ordered stages, each given those before it.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,8 @@ class Dynamics(nn.Module):
     """A GRU that reads latents and actions and says how likely each next latent is.
 
     `act[t]` leads from latent t-1 to latent t. The memory h_t has read z_<t and a_<=t, so that the
-    prior of z_t, drawn from h_t alone, has an exact probability.
+    prior of z_t, drawn from h_t alone, has an exact probability. With stages, the groups' law is a product over them:
+    p(z | h) = prod_k p(z_k | h, z_<k).
 
     Reference: Learning Phrase Representations using RNN Encoder-Decoder (Cho et al., 2014), arXiv:1406.1078.
 
@@ -22,15 +26,23 @@ class Dynamics(nn.Module):
         clock: whether it is told the episode's steps so far. A fit sees short windows, so that what piles up over an
             episode, such as monsters, is known by the clock alone.
         conditions: numbers that hold for an episode, such as how dense its traffic is, that it is told.
+        stages: ordered parts of equal size that a latent is drawn in.
     """
 
     late: Tensor  # () the steps of the longest episode in the data; later ones are told alike
 
     def __init__(
-        self, groups: int, classes: int, actions: int, hidden: int, clock: bool = False, conditions: int = 0
+        self,
+        groups: int,
+        classes: int,
+        actions: int,
+        hidden: int,
+        clock: bool = False,
+        conditions: int = 0,
+        stages: int = 1,
     ) -> None:
         super().__init__()
-        self.groups, self.classes, self.hidden = groups, classes, hidden
+        self.groups, self.classes, self.hidden, self.stages = groups, classes, hidden, stages
         self.initial = nn.Parameter(torch.zeros(2, hidden))  # memory before a mid-episode / a first frame
         self.embed = nn.Parameter(torch.randn(groups * classes, hidden) * groups**-0.5)
         self.act = nn.Linear(actions, hidden)
@@ -45,6 +57,7 @@ class Dynamics(nn.Module):
         self.prior_in = nn.Linear(hidden, hidden)
         self.prior_norm = nn.LayerNorm(hidden)
         self.prior_out = nn.Linear(hidden, groups * classes)
+        self.given = nn.Linear(hidden, hidden, bias=False) if stages > 1 else None
 
     def inputs(self, z: Tensor, act: Tensor, steps: Tensor, cond: Tensor | None = None) -> Tensor:
         """Gate inputs (..., 3 hidden) of one-hot latents (..., groups, classes), actions (..., k) and steps (...).
@@ -80,11 +93,45 @@ class Dynamics(nn.Module):
             memories.append(h)
         return torch.stack(memories, 1)  # (b, t, hidden)
 
-    def prior(self, h: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Logits (..., groups, classes) of the latent that follows memory h, under a dropout mask or none."""
-        x = F.silu(self.prior_norm(self.prior_in(h.to(self.prior_in.weight.dtype))))
+    def prior(self, h: Tensor, mask: Tensor | None = None, z: Tensor | None = None) -> Tensor:
+        """Logits (..., groups, classes) of the latent that follows memory h, under a dropout mask or none.
+
+        z (..., groups, classes), one-hot, is that latent: with stages, each stage's logits are those given the stages
+        before it.
+        """
+        read, found = self.prior_in(h.to(self.prior_in.weight.dtype)), []
+        for stage in range(self.stages):
+            found.append(self.stage(read, mask, stage))
+            if stage + 1 < self.stages:
+                assert z is not None
+                read = read + self.told(z, stage)
+        return torch.cat(found, -2) if len(found) > 1 else found[0]
+
+    def stage(self, read: Tensor, mask: Tensor | None, stage: int) -> Tensor:
+        """Logits (..., groups / stages, classes) of a stage, from what was read of the memory and of earlier stages."""
+        x = F.silu(self.prior_norm(read))
         x = x if mask is None else x * mask.to(x.dtype)
-        return self.prior_out(x).unflatten(-1, (self.groups, self.classes))
+        at = self.part(stage, self.classes)
+        x = F.linear(x, self.prior_out.weight[at], self.prior_out.bias[at])
+        return x.unflatten(-1, (self.groups // self.stages, self.classes))
+
+    def told(self, z: Tensor, stage: int) -> Tensor:
+        """What a stage's part of one-hot latents z (..., groups, classes) adds to what is read (..., hidden)."""
+        assert self.given is not None
+        part = z[..., self.part(stage), :].flatten(-2)
+        return self.given(part @ self.embed[self.part(stage, self.classes)].to(z.dtype))
+
+    def told_of(self, index: Tensor, stage: int) -> Tensor:
+        """The same of a stage's indices (n, groups / stages), by look-up."""
+        assert self.given is not None
+        offset = torch.arange(index.shape[1], device=index.device) * self.classes
+        table = self.embed[self.part(stage, self.classes)]
+        return self.given(F.embedding_bag(index + offset, table, mode="sum"))
+
+    def part(self, stage: int, each: int = 1) -> slice:
+        """Which of `groups` things, of `each` rows, are a stage's."""
+        size = self.groups // self.stages * each
+        return slice(stage * size, (stage + 1) * size)
 
     def _gates(self, embedded: Tensor, act: Tensor, steps: Tensor, cond: Tensor | None) -> Tensor:
         x = embedded + self.act(act.to(self.act.weight.dtype))

@@ -19,22 +19,62 @@ class Encoder(nn.Module):
         shape: height and width of the frame in pixels, multiples of 16.
         widths: channels after each of the four halvings.
         groups, classes: the latent is `groups` categorical variables of `classes` values.
+        cells: whether each variable tells of a cell of 16 pixels a side, all cells alike, instead of the whole frame.
     """
 
-    def __init__(self, shape: tuple[int, int], widths: Sequence[int], groups: int, classes: int) -> None:
+    def __init__(
+        self, shape: tuple[int, int], widths: Sequence[int], groups: int, classes: int, cells: bool = False
+    ) -> None:
         super().__init__()
         self.groups, self.classes = groups, classes
         channels = [3, *widths]
         self.convs = nn.ModuleList(nn.Conv2d(i, o, 4, 2, 1) for i, o in zip(channels, channels[1:]))
         self.squeeze = nn.Conv2d(widths[-1], widths[-1] // 2, 1)
-        self.out = nn.Linear(widths[-1] // 2 * (shape[0] // 16) * (shape[1] // 16), groups * classes)
+        grid = (shape[0] // 16, shape[1] // 16)
+        self.cells = Cells(grid, groups, classes) if cells else None
+        if self.cells is None:
+            self.out: nn.Module = nn.Linear(widths[-1] // 2 * math.prod(grid), groups * classes)
+        else:
+            self.out = nn.Conv2d(widths[-1] // 2, self.cells.each * classes, 1, bias=False)
+            self.place = nn.Parameter(torch.zeros(self.cells.each * classes, *grid))
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps frames (n, 3, h, w) in -1..1 to logits (n, groups, classes)."""
         for conv in self.convs:
             x = F.relu(conv(x), inplace=True)  # (n, widths[i], h / 2, w / 2)
-        x = F.relu(self.squeeze(x), inplace=True).flatten(1)  # (n, widths[-1] / 2 * h / 16 * w / 16)
-        return self.out(x).unflatten(-1, (self.groups, self.classes))  # (n, groups, classes)
+        x = F.relu(self.squeeze(x), inplace=True)  # (n, widths[-1] / 2, h / 16, w / 16)
+        if self.cells is not None:
+            return self.cells.ordered(self.out(x) + self.place)
+        return self.out(x.flatten(1)).unflatten(-1, (self.groups, self.classes))  # (n, groups, classes)
+
+
+class Cells(nn.Module):
+    """Which variables of a latent tell of which cell of a frame, and in which order.
+
+    Every cell has a first variable, a second one, and so on. First come all cells' first ones, of these those of every
+    other cell as on a chequerboard before the rest: in stages, a cell is drawn given its neighbours.
+
+    Reference: Parallel Multiscale Autoregressive Density Estimation (Reed et al., 2017), arXiv:1703.03664.
+    """
+
+    order: Tensor  # (groups,) where in (cells, each) each variable lies
+    back: Tensor  # (groups,) the reverse
+
+    def __init__(self, grid: tuple[int, int], groups: int, classes: int) -> None:
+        super().__init__()
+        self.grid, self.classes, self.each = grid, classes, groups // math.prod(grid)
+        row, column, one = torch.meshgrid(*(torch.arange(n) for n in (*grid, self.each)), indexing="ij")
+        order = (one * 2 + (row + column) % 2).flatten().argsort(stable=True)
+        self.register_buffer("order", order, persistent=False)
+        self.register_buffer("back", order.argsort(), persistent=False)
+
+    def ordered(self, x: Tensor) -> Tensor:
+        """Variables (n, groups, classes) of what each cell has (n, each * classes, rows, columns)."""
+        return x.permute(0, 2, 3, 1).reshape(len(x), -1, self.classes)[:, self.order]
+
+    def placed(self, z: Tensor) -> Tensor:
+        """The reverse: (n, each * classes, rows, columns) of variables (n, groups, classes)."""
+        return z[:, self.back].reshape(len(z), *self.grid, -1).permute(0, 3, 1, 2)
 
 
 class Decoder(nn.Module):
@@ -45,15 +85,28 @@ class Decoder(nn.Module):
     Arguments:
         shape, widths, groups, classes: as the encoder's.
         labels: numbers that are told of every pixel besides its colour.
+        cells: as the encoder's.
     """
 
     def __init__(
-        self, shape: tuple[int, int], widths: Sequence[int], groups: int, classes: int, labels: int = 0
+        self,
+        shape: tuple[int, int],
+        widths: Sequence[int],
+        groups: int,
+        classes: int,
+        labels: int = 0,
+        cells: bool = False,
     ) -> None:
         super().__init__()
         self.grid = (widths[-1] // 2, shape[0] // 16, shape[1] // 16)  # channels, rows, columns
-        self.inp = nn.Linear(groups * classes, math.prod(self.grid))
-        self.widen = nn.Conv2d(self.grid[0], widths[-1], 1)
+        self.cells = Cells(self.grid[1:], groups, classes) if cells else None
+        if self.cells is None:
+            self.inp: nn.Module = nn.Linear(groups * classes, math.prod(self.grid))
+            self.widen = nn.Conv2d(self.grid[0], widths[-1], 1)
+        else:
+            self.inp = nn.Conv2d(self.cells.each * classes, self.grid[0], 1, bias=False)
+            self.place = nn.Parameter(torch.zeros(self.grid))
+            self.widen = nn.Conv2d(self.grid[0], widths[-1], 3, 1, 1)
         widths = widths[::-1]
         self.convs = nn.ModuleList(nn.ConvTranspose2d(i, o, 4, 2, 1) for i, o in zip(widths, widths[1:]))
         self.out = nn.Conv2d(widths[-1], 12, 3, 1, 1)
@@ -61,13 +114,19 @@ class Decoder(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """Maps one-hot latents (n, groups, classes) to frames (n, 3, h, w), about -1..1."""
-        return F.pixel_shuffle(self.out(self.grow(self.inp(z.flatten(1)))), 2)  # (n, 3, h, w)
+        return F.pixel_shuffle(self.out(self.grow(self.read(z))), 2)  # (n, 3, h, w)
 
     def labelled(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """The same frames, and what is told of their pixels (n, labels, h, w)."""
         assert self.labels is not None
-        x = self.grow(self.inp(z.flatten(1)))
+        x = self.grow(self.read(z))
         return F.pixel_shuffle(self.out(x), 2), F.pixel_shuffle(self.labels(x), 2)
+
+    def read(self, z: Tensor) -> Tensor:
+        """The first layer's output (n, channels * cells) of one-hot latents (n, groups, classes)."""
+        if self.cells is None:
+            return self.inp(z.flatten(1))
+        return (self.inp(self.cells.placed(z)) + self.place).flatten(1)
 
     def grow(self, x: Tensor) -> Tensor:
         """What both are read from (n, widths[0], h / 2, w / 2), of the first layer's output (n, channels * cells)."""

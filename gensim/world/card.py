@@ -230,8 +230,8 @@ def _of_labels(quality: Mapping[str, Any]) -> str:
         return ""
     return (
         " Labels are compared pixel by pixel: the mean over classes of intersection over union (higher is better), and "
-        "how far distances are off, an octave being twice or half (lower is better); of several, what most say, and the "
-        "mean of the distances' logarithms."
+        "how far distances are off, an octave being twice or half (lower is better); of several, what most say, and "
+        "the mean of the distances' logarithms."
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from gensim.core.frames import check_side
 
 NAMES = ("labels", "conditions", "readouts", "kinds")
-LATER = ("clock", "width", *NAMES)  # settings that worlds from before them have not
+LATER = ("clock", "width", "cells", "stages", *NAMES)  # settings that worlds from before them have not
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,10 @@ class NetConfig:
     """Whether the dynamics are told the episode's steps so far."""
     width: int | None = None
     """Width of a frame in pixels, a multiple of 16; None where it is square."""
+    cells: bool = False
+    """Whether each variable tells of one cell of 16 pixels a side, all cells alike, instead of the whole frame."""
+    stages: int | None = None
+    """Ordered parts of a latent, each drawn given those before it; None where all variables are drawn at once."""
     labels: tuple[str, ...] = ()
     """Classes that every generated pixel is told to be of; its distance is told besides."""
     conditions: tuple[str, ...] = ()
@@ -53,6 +57,7 @@ class NetConfig:
             check_side(side)
         if len(self.widths) != 4:
             raise ValueError(f"widths={self.widths}: give four numbers of channels, one a halving")
+        check_groups(self.groups, self.shape if self.cells else None, self.stages or 1)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -63,6 +68,13 @@ class NetConfig:
         """The same as JSON has it; of what came later, that alone which is used."""
         told = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
         return {name: value for name, value in told.items() if name not in LATER or value}
+
+
+def check_groups(groups: int, shape: tuple[int, int] | None, stages: int) -> None:
+    """ValueError unless variables can be dealt out to the cells of a frame of this shape, if any, and to stages."""
+    cells = 1 if shape is None else (shape[0] // 16) * (shape[1] // 16)
+    if groups % cells or stages < 1 or groups % stages:
+        raise ValueError(f"groups={groups}: give a multiple of {cells} cells, and of {stages} stages")
 
 
 @dataclass(frozen=True)
@@ -136,12 +148,21 @@ class FitConfig:
     """Categorical variables in a latent, of 32 values each."""
     widths: tuple[int, int, int, int] = (16, 48, 64, 160)
     """Channels after each of the four halvings of the frame."""
+    head: int = 256
+    """Width of the reward and termination heads."""
+    cells: bool = False
+    """Whether each variable of a latent tells of one cell of 16 pixels a side instead of the whole frame: for scenes
+    in which many small things move. `groups` is then a multiple of the number of cells."""
+    stages: int | None = None
+    """Ordered parts of a latent, each drawn given those before it, so that what takes several variables at once comes
+    whole; None draws all at once, which is fastest."""
     devices: int = 1
     """Accelerators to use, where there are any."""
 
     def __post_init__(self) -> None:
-        counts = ("batch", "length", "decoded", "warmup", "settle", "hidden", "groups", "devices")
-        wrong = [f"{name}={getattr(self, name)}" for name in counts if getattr(self, name) < 1]
+        counts = ("batch", "length", "decoded", "warmup", "settle", "hidden", "groups", "head", "stages", "devices")
+        given = {name: getattr(self, name) for name in counts}
+        wrong = [f"{name}={value}" for name, value in given.items() if value is not None and value < 1]
         if wrong:
             raise ValueError(f"{', '.join(wrong)}: give at least 1")
         if (self.steps is not None and self.steps < 1) or (self.minutes is not None and self.minutes <= 0):

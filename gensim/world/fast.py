@@ -13,6 +13,7 @@ from gensim.core.devices import compute_dtype
 from gensim.models.vae import softmax_unimix
 from gensim.world.net import Net
 
+Steer = Callable[[Tensor], Tensor]
 Dreamed = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 
 
@@ -41,8 +42,7 @@ class Fast:
         self.split = [m.weight.shape[0] for m in readers] + [sum(m.weight.shape[0] for m in judges)]
         self.judge_z = torch.cat([m.weight[:, c.hidden :] for m in judges]).T.contiguous()  # (latent, 2 head)
         self._scale_to_bytes(self.decoder.out)
-        self.paint_b = copy.decoder.inp.bias
-        self.paint_z = copy.decoder.inp.weight.T.contiguous()  # (latent, width side side)
+        self.paint_z, self.paint_b = self._painting(copy)
         self.offset = torch.arange(c.groups) * c.classes
 
     def memory(self, h: Tensor, z: Tensor, act: Tensor, tally: Tensor, cond: Tensor) -> Tensor:
@@ -52,13 +52,11 @@ class Fast:
         """
         return self.dynamics.cell(self.dynamics.inputs_of(z, act, tally[:, 1], cond), h)
 
-    def read(self, h: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What a memory says: prior logits (n, groups, classes), disagreement (n,), the judges' share (n, 2 head)."""
+    def read(self, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What a memory says: to the prior (n, hidden), disagreement (n,), the judges' share (n, 2 head)."""
         x = F.linear(h.to(self.dtype), self.read_w, self.read_b)
         prior, far, judges = x.split(self.split, -1)
-        prior = F.silu(self.dynamics.prior_norm(prior)) * mask.to(self.dtype)
-        logits = self.dynamics.prior_out(prior).unflatten(-1, (self.config.groups, self.config.classes))
-        return logits, self._spread(far), judges
+        return prior, self._spread(far), judges
 
     def judge(self, judges: Tensor, z: Tensor, tally: Tensor) -> tuple[Tensor, Tensor]:
         """Expected reward (n,) float32 and log-odds of an end (n,) of latents (n, groups) after a tally (n, 2)."""
@@ -86,11 +84,43 @@ class Fast:
         float64 draws in (0, 1).
         """
         h = self.memory(h, z, act, tally, cond)
-        logits, unusual, judges = self.read(h, mask)
-        p = softmax_unimix(logits, self.config.unimix)
-        q = heat(p, t)
-        z = invert(q, u)
-        return h, z, log_prob(p, z), log_prob(q, z), *self.verdict(judges, z, tally, end), unusual
+        read, unusual, judges = self.read(h)
+        z, log_p, log_q = self.draw(read, mask, t, u)
+        return h, z, log_p, log_q, *self.verdict(judges, z, tally, end), unusual
+
+    def draw(
+        self, read: Tensor, mask: Tensor, t: Tensor, u: Tensor, proposal: Steer | None = None, edit: Steer | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Latents (n, groups) drawn by u (n, groups) at temperatures t (n,), stage after stage; log_p and log_q (n,).
+
+        edit may change a stage's logits, proposal its log-law (n, groups of the stage, classes) to the one that is
+        drawn from.
+        """
+        drawn, log_ps, log_qs = [], [], []
+        for stage in range(self.dynamics.stages):
+            logits = self.dynamics.stage(read, mask, stage)
+            p = softmax_unimix(edit(logits) if edit else logits, self.config.unimix)
+            q = heat(p, t)
+            q = proposal((q / q.sum(-1, keepdim=True)).log()).exp() if proposal else q
+            z = invert(q, u[:, self.dynamics.part(stage)])
+            drawn.append(z)
+            log_ps.append(log_prob(p, z))
+            log_qs.append(log_prob(q, z))
+            if stage + 1 < self.dynamics.stages:
+                read = read + self.dynamics.told_of(z, stage)
+        if len(drawn) == 1:
+            return drawn[0], log_ps[0], log_qs[0]
+        return torch.cat(drawn, 1), torch.stack(log_ps).sum(0), torch.stack(log_qs).sum(0)
+
+    def surprise(self, read: Tensor, mask: Tensor, z: Tensor) -> Tensor:
+        """Log-probability (n,) float64 of latents z (n, groups) that came."""
+        parts = []
+        for stage in range(self.dynamics.stages):
+            some = z[:, self.dynamics.part(stage)]
+            parts.append(log_prob(softmax_unimix(self.dynamics.stage(read, mask, stage), self.config.unimix), some))
+            if stage + 1 < self.dynamics.stages:
+                read = read + self.dynamics.told_of(some, stage)
+        return torch.stack(parts).sum(0) if len(parts) > 1 else parts[0]
 
     def verdict(self, judges: Tensor, z: Tensor, tally: Tensor, end: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Reward, end, log-probability of that (float64) and probability of an end, each (n,)."""
@@ -118,8 +148,23 @@ class Fast:
         told = F.pixel_shuffle(self.decoder.labels(x), 2)  # (n, classes + 1, h, w)
         return self._bytes(self.decoder.out(x)), told[:, :-1].argmax(1).byte(), told[:, -1].float().clamp(0, 1)
 
+    def _painting(self, net: Net) -> tuple[Tensor, Tensor]:
+        """What each value of each variable adds to the decoder's first layer (latent, channels * cells), and its bias.
+
+        Of cells, which are all alike, what it adds to its own cell (each * classes, channels).
+        """
+        inp, cells = net.decoder.inp, net.decoder.cells
+        if cells is None:
+            return inp.weight.T.contiguous(), inp.bias  # type: ignore[operator, return-value, union-attr]
+        return inp.weight[..., 0, 0].T.contiguous(), net.decoder.place.flatten()  # type: ignore[index]
+
     def _drawn(self, z: Tensor) -> Tensor:
-        return self.decoder.grow(self._look_up(z, self.paint_z) + self.paint_b)
+        cells = self.decoder.cells
+        if cells is None:
+            return self.decoder.grow(self._look_up(z, self.paint_z) + self.paint_b)
+        index = z[:, cells.back].view(-1, cells.each) + self.offset[: cells.each]  # (n cells, each)
+        x = F.embedding_bag(index, self.paint_z, mode="sum").view(len(z), -1, self.paint_z.shape[1])
+        return self.decoder.grow(x.transpose(1, 2).flatten(1) + self.paint_b)
 
     def _bytes(self, x: Tensor) -> Tensor:
         x = x.round_().clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1)  # (n, h / 2, w / 2, 12)

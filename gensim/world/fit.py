@@ -62,7 +62,7 @@ class Fit:
         for group, late in zip(self.optimiser.param_groups, (1, 0)):  # the encoder begins when the decoder has
             group["lr"] = c.lr * min(1.0, max(0.0, (warm - late) / (1 + late)))
         weights = self.weights and partial(self.weights, settled=min(1.0, self.step / c.settle))
-        batch = batch | {"balance": self.balance}
+        batch = batch | {"balance": 1 + (self.balance - 1) * min(1.0, self.step / c.settle)}
         parts = self.net(self.fabric.to_device(batch), c.free_nats, c.decoded, generator, weights)
         self.fabric.backward(total(parts, self.config))
         self.fabric.clip_gradients(self.net, self.optimiser, max_norm=self.config.clip, error_if_nonfinite=True)
@@ -155,7 +155,8 @@ def net_config(config: FitConfig, spec: dict[str, Any]) -> NetConfig:
     wide = None if width == height else width
     named = {"readouts": "numbers", "labels": "labels", "conditions": "conditions", "kinds": "kinds"}
     told = {name: tuple(spec.get(key) or ()) for name, key in named.items()}
-    sizes = {"hidden": config.hidden, "groups": config.groups, "widths": tuple(config.widths)}
+    sizes = {"hidden": config.hidden, "groups": config.groups, "widths": tuple(config.widths), "head": config.head}
+    sizes |= {"cells": config.cells, "stages": config.stages if (config.stages or 1) > 1 else None}
     return NetConfig(**{"size": height, "width": wide, "actions": dim, "clock": bool(config.clock), **sizes, **told})
 
 

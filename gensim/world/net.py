@@ -23,9 +23,10 @@ class Net(nn.Module):
     def __init__(self, config: NetConfig) -> None:
         super().__init__()
         c = self.config = config
-        self.encoder = Encoder(c.shape, c.widths, c.groups, c.classes)
-        self.decoder = Decoder(c.shape, c.widths, c.groups, c.classes, len(c.labels) + bool(c.labels))
-        self.dynamics = Dynamics(c.groups, c.classes, c.actions, c.hidden, c.clock, len(c.conditions))
+        self.encoder = Encoder(c.shape, c.widths, c.groups, c.classes, c.cells)
+        self.decoder = Decoder(c.shape, c.widths, c.groups, c.classes, len(c.labels) + bool(c.labels), c.cells)
+        sizes = (c.groups, c.classes, c.actions, c.hidden)
+        self.dynamics = Dynamics(*sizes, c.clock, len(c.conditions), c.stages or 1)
         self.reward = RewardHead(c.hidden + c.groups * c.classes, c.head)
         self.termination = TerminationHead(c.hidden + c.groups * c.classes, c.head)
         self.disagreement = DisagreementHead(c.hidden, c.groups * c.classes)
@@ -64,11 +65,13 @@ class Net(nn.Module):
         error = (drawn.float() - x[some]) ** 2  # (m, 3, h, w)
         if weights is not None:
             error = error * weights(batch["frames"].flatten(0, 1)[some])[:, None]
+        if c.labels:  # what is rare is small, and is seen
+            error = error * batch["balance"][batch["classes"].flatten(0, 1).long()][:, None]
         rec = error.sum((1, 2, 3)) / 4  # (m,) 0..1 units
         log_q, z = log_q.unflatten(0, (b, t)), z.unflatten(0, (b, t))
         acts, steps, first = batch["act"], batch["tally"][..., 1], batch["first"][:, 0]
         h = self.dynamics.unroll(z, acts, steps, first, batch.get("cond"))  # (b, t, hidden)
-        log_p = log_softmax_unimix(self.dynamics.prior(h, self._masks(b, h, generator)), c.unimix)
+        log_p = log_softmax_unimix(self.dynamics.prior(h, self._masks(b, h, generator), z.detach()), c.unimix)
         later = valid.clone()
         later[:, 0] = 0  # nothing has led to a window's first frame
         rep = _kl(log_q, log_p.detach()).clamp_min(free_nats).flatten()[some]

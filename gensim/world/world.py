@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,8 @@ from gensim.core.files import atomic_path, inside, line, load_tensors, read_json
 from gensim.core.frames import shape_of
 from gensim.core.seeds import Stream, uniform
 from gensim.episodes.actions import ActionSpec
-from gensim.models.vae import softmax_unimix
 from gensim.world.config import NAMES, NetConfig
-from gensim.world.fast import Dreamed, Fast, heat, invert, log_prob, traced
+from gensim.world.fast import Dreamed, Fast, traced
 from gensim.world.net import Net
 from gensim.world.starts import Starts
 from gensim.world.state import State, Step
@@ -155,7 +154,7 @@ class World:
     ) -> tuple[State, Step]:
         """One imagined step under actions (n, k) in -1..1.
 
-        proposal maps the log-law (rows, groups, classes) float32 to the log-law to sample from;
+        proposal maps the log-law (rows, groups, classes) float32 to the log-law to sample from, stage after stage;
         edit(name, activation) may change "h" (the new memory) and "prior" (the logits).
         """
         draws = uniform(state.keys(), Stream.PRIOR, state.step.numpy(), self.config.groups)
@@ -190,8 +189,8 @@ class World:
             h: Tensor, z0: Tensor, z: Tensor, tally: Tensor, cond: Tensor, act: Tensor, mask: Tensor, end: Tensor
         ) -> tuple[Tensor, ...]:
             h = self.fast.memory(h, z0, act, tally, cond)
-            logits, unusual, judges = self.fast.read(h, mask)
-            log_p = log_prob(softmax_unimix(logits, self.config.unimix), z)
+            read, unusual, judges = self.fast.read(h)
+            log_p = self.fast.surprise(read, mask, z)
             return h, z, log_p, log_p, *self.fast.verdict(judges, z, tally, end), unusual
 
         rows = (state.h, state.z, z, state.tally, state.cond, _rows(act), state.mask, _rows(ends)[:, 0])
@@ -268,12 +267,10 @@ class World:
         ) -> Dreamed:
             h = self.fast.memory(h, z, act, tally, cond)
             h = edit("h", h) if edit else h
-            logits, unusual, judges = self.fast.read(h, mask)
-            p = softmax_unimix(edit("prior", logits) if edit else logits, self.config.unimix)
-            q = heat(p, t)
-            q = proposal((q / q.sum(-1, keepdim=True)).log()).exp() if proposal else q
-            z = invert(q, u)
-            return h, z, log_prob(p, z), log_prob(q, z), *self.fast.verdict(judges, z, tally, end), unusual
+            read, unusual, judges = self.fast.read(h)
+            changed = partial(edit, "prior") if edit else None
+            z, log_p, log_q = self.fast.draw(read, mask, t, u, proposal, changed)
+            return h, z, log_p, log_q, *self.fast.verdict(judges, z, tally, end), unusual
 
         return tile
 
@@ -382,8 +379,10 @@ def _measure(config: NetConfig) -> None:
     for name in ("dropout", "unimix"):
         if type(value := getattr(config, name)) not in (int, float) or not 0 <= value < 1:
             raise ValueError(f"{name} is a number from 0 to below 1")
-    if type(config.clock) is not bool:
-        raise ValueError("clock is true or false")
+    if not (type(config.clock) is type(config.cells) is bool):
+        raise ValueError("clock and cells are true or false")
+    if config.stages is not None and not (type(config.stages) is int and 2 <= config.stages <= config.groups):
+        raise ValueError("stages is a whole number from 2 to groups, or null")
     if config.widths[-1] < 2 or sum(math.prod(shape) for shape in _shapes(config).values()) > WEIGHTS:
         raise ValueError(f"it has no weights, or more than {WEIGHTS:,}")
 
