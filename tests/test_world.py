@@ -165,11 +165,11 @@ def test_tiles_are_of_one_shape_and_give_rows_back_in_order():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_the_fused_networks_are_the_fitted_ones(world, dtype):
     """Rows laid out for speed give what the plain modules give, up to rounding; traced, the very same bytes."""
-    torch.manual_seed(0)  # of a hundred draws, a few lie where two roundings of bfloat16 add up
+    torch.manual_seed(0)
     net, c = deepcopy(world.net), world.config
     with torch.no_grad():
         for head in (net.reward, net.termination):
-            head.tally.table.normal_()
+            head.tally.table.normal_(0, 0.2)  # times GAIN; wilder ones have roundings of their own size
     fast, tally = Fast(net, dtype), torch.rand(16, 2) * 500
     z, act = torch.randint(c.classes, (16, c.groups)), torch.rand(16, 2) * 2 - 1
     h, mask = torch.randn(16, c.hidden), torch.ones(16, c.hidden)
