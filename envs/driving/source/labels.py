@@ -25,6 +25,24 @@ ACTOR = ("instance", "class", "x", "y", "heading", "speed", "length", "width", "
 KINDS = ("none", "vehicle", "object", "person", "off_road", "arrived")
 
 
+GROUPS = {
+    "road": (ROAD,),
+    "lane marking": (LINE,),
+    "vehicle": (VEHICLE,),
+    "person": (PERSON,),
+    "sky": (SKY,),
+    "other": (OBJECT, WALK, GROUND),
+}  # what figures of labels are told for
+
+
 def metres(share: np.ndarray) -> np.ndarray:
     """Distances along the view in metres, of shares 0..1 of the steps; 1 is `FAR` and all beyond."""
     return NEAR * (FAR / NEAR) ** np.asarray(share, np.float64)
+
+
+def grouped(classes: np.ndarray) -> np.ndarray:
+    """Which of `GROUPS` each pixel is of, uint8, of its class."""
+    table = np.zeros(len(CLASSES), np.uint8)
+    for i, of in enumerate(GROUPS.values()):
+        table[list(of)] = i
+    return table[classes]

@@ -1,0 +1,254 @@
+#!/usr/bin/env python
+"""Judges a driving world on episodes that its fit did not see.
+
+A segmenter learns from recorded frames and their labels, a classifier of weather from recorded frames under weather,
+and both then look at dreamed frames: does the segmenter see what the dream says is there, does the classifier see the
+weather that was asked for? The weather is a filter of ours, over recorded and dreamed frames alike.
+
+Crashes: from every fifth moment of held-out episodes the world dreams ten steps on under the recorded actions; the
+probability that it crashes on the way ranks moments that were followed by a crash within these steps and others.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tyro
+
+from gensim.core.circumstances import circumstances, tell
+from gensim.core.files import write_json
+from gensim.core.progress import bar
+from gensim.core.seeds import fold
+from gensim.envs.driving.alive import WEATHERS
+from gensim.envs.driving.judges import Classifier, Segmenter, learn, said
+from gensim.envs.driving.source.labels import GROUPS, grouped
+from gensim.envs.driving.weather import Weather, apply
+from gensim.episodes import Dataset, Episode, read_episode
+from gensim.episodes.sample import is_heldout
+from gensim.ood.auroc import auroc
+from gensim.world import State, World
+from gensim.world.furnish import action_rows, conditions
+from gensim.world.heldout import Heldout
+from gensim.world.labelling import confusion, iou, mean_iou
+from gensim.world.quality import CONTEXT, figure, filtered
+
+AT = (5, 10, 20, 30)  # steps of a dream whose frames are judged
+CRASHES = ("vehicle", "object", "person", "off_road")
+AHEAD, EVERY = 10, 5  # steps dreamed on towards a crash, and between their beginnings
+ASKED = {name: asked for name, asked in WEATHERS.items() if len(asked) < 2}  # what the classifier tells apart
+
+
+@dataclass(frozen=True)
+class Judge:
+    """What to judge, on what."""
+
+    world: Path = Path("envs/driving")
+    """World folder."""
+    data: Path = Path("runs/driving/data")
+    """Data set that it was fitted to."""
+    holdout: float = 0.1
+    """Share of the episodes that the fit was told to hold out."""
+    segments: int = 200
+    """Held-out segments that are dreamed on."""
+    steps: int = 900
+    """Optimiser steps of each judging network."""
+    frames: int = 6000
+    """Recorded frames that they learn from."""
+    out: Path = Path("results/driving.json")
+    """Where the result goes."""
+
+
+def main(config: Judge) -> None:
+    """Learns, judges and writes."""
+    world, data = World.load(config.world), Dataset(config.data)
+    apart = [header for header in data.episodes if is_heldout(header, config.holdout)]
+    known = Recorded([header for header in data.episodes if not is_heldout(header, config.holdout)], config.frames)
+    heldout = Heldout.gather(apart, config.segments, CONTEXT + max(AT), 0)
+    group = np.unique(heldout.episode, return_inverse=True)[1]
+    dreamed = dreams(world, heldout)
+    told: dict[str, Any] = {
+        **circumstances(),
+        "settings": {key: str(value) if isinstance(value, Path) else value for key, value in asdict(config).items()},
+        "world": world.hash,
+        "heldout_episodes": len(apart),
+        "segments": {"n": len(heldout), "of_episodes": int(group.max()) + 1},
+        "segmenter": segmented(known, heldout, dreamed, group, config.steps),
+        "weather": weathered(known, heldout, dreamed, group, config.steps),
+        "crashes": crashes(world, [read_episode(header.path) for header in apart]),
+    }
+    write_json(config.out, told)
+    agree, seen = told["segmenter"]["dreamed"]["miou"]["value"], told["weather"]["dreamed"]["all"]["value"]
+    area = told["crashes"]["all"]["value"]
+    print(f"segmenter agrees {agree}, weather recognised {seen}, crashes foretold: area {area}")
+
+
+class Recorded:
+    """Some recorded frames with labels, spread evenly over episodes."""
+
+    def __init__(self, headers: Sequence[Any], n: int) -> None:
+        each = -(-n // len(headers))
+        parts: list[tuple[np.ndarray, ...]] = []
+        for header in bar(headers, "frames", unit="episode"):
+            tape = read_episode(header.path)
+            at = np.unique(np.linspace(0, len(tape), each).round().astype(int)).tolist()
+            depth = np.float32(tape.meta["depth"]["steps"])
+            layers = [np.stack([tape.layers[name].at(t) for t in at]) for name in ("classes", "depth")]
+            parts.append((np.stack([tape.frame(t) for t in at]), layers[0], layers[1] / depth))
+        self.frames, self.classes, self.far = (np.concatenate(part) for part in zip(*parts))
+
+    def some(self, rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """n by chance: frames, classes and distances."""
+        at = rng.integers(len(self.frames), size=n)
+        return self.frames[at], self.classes[at], self.far[at]
+
+
+def dreams(world: World, heldout: Heldout) -> dict[str, np.ndarray]:
+    """Frames (n, q, h, w, 3), classes and distances (n, q, h, w) of dreams under the recorded actions."""
+    state, shown = filtered(world, heldout), []
+    for t in range(1, max(AT) + 1):
+        state, _ = world.imagine(state, heldout.inputs[:, CONTEXT - 2 + t])
+        shown += [world.labelled(state)] if t in AT else []
+    return {name: np.stack(part, 1) for name, part in zip(("frames", "classes", "far"), zip(*shown))}
+
+
+def real(heldout: Heldout) -> dict[str, np.ndarray]:
+    """The same of what was recorded."""
+    at = [CONTEXT - 1 + t for t in AT]
+    layers = {"classes": heldout.layer("classes")[:, at], "far": heldout.layer("depth")[:, at]}
+    return {"frames": heldout.frames[:, at], **layers}
+
+
+# -------------------------------------------------------------------- what is where
+
+
+def segmented(
+    known: Recorded, heldout: Heldout, dreamed: dict[str, np.ndarray], group: np.ndarray, steps: int
+) -> dict[str, Any]:
+    """How the segmenter agrees with labels: of recorded frames, which is the most that can be, and of dreamed ones."""
+
+    def draw(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        frames, classes, _ = known.some(rng, 16)
+        return frames, grouped(classes)
+
+    net = learn(Segmenter(), draw, steps, "segmenter")
+    return {
+        name: _agreement(said(net, _flat(one["frames"])), grouped(_flat(one["classes"])), group)
+        for name, one in (("recorded", real(heldout)), ("dreamed", dreamed))
+    }
+
+
+def _agreement(seen: np.ndarray, told: np.ndarray, group: np.ndarray) -> dict[str, Any]:
+    k = len(GROUPS)
+    counts = confusion(told, seen, k).reshape(len(group), len(AT), k, k)
+    each = figure(counts.sum(1), iou, group)
+    return {
+        "miou": figure(counts.sum(1), mean_iou, group),
+        "by_step": {"steps": list(AT), **figure(counts, mean_iou, group)},
+        "iou": {name: {key: each[key][i] for key in each} for i, name in enumerate(GROUPS)},
+    }
+
+
+def _flat(x: np.ndarray) -> np.ndarray:
+    return x.reshape(-1, *x.shape[2:])
+
+
+# -------------------------------------------------------------------- weather
+
+
+def weathered(
+    known: Recorded, heldout: Heldout, dreamed: dict[str, np.ndarray], group: np.ndarray, steps: int
+) -> dict[str, Any]:
+    """The share of frames whose weather the classifier names, recorded and dreamed, all and by weather."""
+
+    def draw(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        frames, classes, far = known.some(rng, 32)
+        kind = rng.integers(len(ASKED), size=len(frames))
+        strength = rng.uniform(0.6, 1.0, len(frames))
+        return _under(kind, strength, frames, classes, far, rng.integers(2**60, size=len(frames))), kind
+
+    net = learn(Classifier(len(ASKED)), draw, steps, "weather")
+    found: dict[str, Any] = {"asked": ASKED}
+    for name, one in (("recorded", real(heldout)), ("dreamed", dreamed)):
+        flat = {key: _flat(value) for key, value in one.items()}
+        right = []
+        for kind, asked in enumerate(ASKED.values()):
+            strength = np.full(len(flat["frames"]), max(asked.values(), default=0.0))
+            kinds, keys = np.full(len(strength), kind), np.arange(len(strength)) + 7
+            shown = _under(kinds, strength, flat["frames"], flat["classes"], flat["far"], keys)
+            right.append((said(net, shown) == kind).reshape(len(group), len(AT)).mean(1))
+        parts = np.stack(right, 1)  # (n, kinds)
+        each = figure(np.stack([parts, np.ones_like(parts)], -1), _share, group)
+        rows = {kind: {key: each[key][i] for key in each} for i, kind in enumerate(ASKED)}
+        found[name] = {"all": figure(np.stack([parts.mean(1), np.ones(len(parts))], -1), _share, group), **rows}
+    return found
+
+
+def _share(parts: np.ndarray) -> np.ndarray:
+    return parts[..., 0] / parts[..., 1]
+
+
+def _under(
+    kind: np.ndarray, strength: np.ndarray, frames: np.ndarray, classes: np.ndarray, far: np.ndarray, keys: np.ndarray
+) -> np.ndarray:
+    """Frames under the weather of each row's kind."""
+    weather = {name: np.zeros(len(kind), np.float32) for name in Weather.__annotations__}
+    for i, asked in enumerate(ASKED.values()):
+        for name in asked:
+            weather[name][kind == i] = strength[kind == i]
+    steps = (keys % 100).astype(np.int64)
+    return apply(Weather(**weather), frames, classes, far, keys.astype(np.uint64), steps)
+
+
+# -------------------------------------------------------------------- crashes
+
+
+def crashes(world: World, episodes: Sequence[Episode]) -> dict[str, Any]:
+    """Areas under ROC curves of crashes foretold a second ahead, of all kinds and of each, with episodes as units."""
+    rows = [_foretold(world, episode, i) for i, episode in enumerate(bar(episodes, "crashes", unit="episode"))]
+    ends = [episode.meta["end"] if episode.term[-1] else "" for episode in episodes]
+    calm = [p[~near] for p, near in rows if (~near).any()]
+    found: dict[str, Any] = {"ahead_steps": AHEAD, "every": EVERY, "calm_moments": sum(map(len, calm))}
+    for name, kinds in {"all": CRASHES, **{kind: (kind,) for kind in CRASHES}}.items():
+        hit = [p[near] for (p, near), end in zip(rows, ends) if end in kinds and near.any()]
+        about = {"episodes": len(hit), "moments": sum(map(len, hit))}
+        found[name] = (auroc(calm, hit) if hit else {"value": None, "ci95": None}) | about
+    return found
+
+
+def _foretold(world: World, episode: Episode, key: int) -> tuple[np.ndarray, np.ndarray]:
+    """Of every `EVERY`-th moment the probability of a crash within `AHEAD` steps, and whether one came (t,)."""
+    acts, state = action_rows(world, episode), _opened(world, episode, key)
+    states = [state]
+    for t in range(len(episode)):
+        state, _ = world.observe(state, acts[t : t + 1], episode.frame(t + 1)[None])
+        states += [state] if (t + 1) % EVERY == 0 else []
+    starts = np.arange(len(states)) * EVERY
+    kept = starts < len(episode)
+    starts, rows = starts[kept], State.cat([one for one, keep in zip(states, kept) if keep])
+    safe, live = np.ones(len(starts)), np.ones(len(starts), bool)
+    crashing = [world.config.kinds.index(kind) for kind in CRASHES]
+    for k in range(AHEAD):
+        at = np.minimum(starts + k, len(episode) - 1)
+        live &= starts + k < len(episode)
+        rows, step = world.imagine(rows, acts[at])
+        share = world.tell(rows)[1][:, crashing].sum(1)
+        safe *= np.where(live, 1 - step.term_prob * share, 1.0)
+    crash = bool(episode.term[-1]) and episode.meta["end"] in CRASHES
+    return 1 - safe, crash & (starts + AHEAD >= len(episode))
+
+
+def _opened(world: World, episode: Episode, key: int) -> State:
+    keys = fold(np.zeros(1, np.uint64), np.array([key]))
+    return world.first(episode.frame(0)[None], keys, cond=conditions(world, [episode]))
+
+
+if __name__ == "__main__":
+    tell(["scripts/judge_driving", *sys.argv[1:]])
+    with suppress(KeyboardInterrupt):
+        main(tyro.cli(Judge, description=__doc__))
