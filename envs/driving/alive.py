@@ -109,7 +109,8 @@ def steering(world: World, heldout: Heldout, steps: int = HELD, seed: int = 0) -
     moving = np.flatnonzero(heldout.numbers[:, CONTEXT - 1, about.index("speed")] > MOVING)
     if not len(moving):
         return None
-    state, group = filtered(world, heldout.rows(moving), seed=seed), np.unique(heldout.episode[moving], True)[1]
+    state = filtered(world, heldout.rows(moving), seed=seed)
+    group = np.unique(heldout.episode[moving], return_inverse=True)[1]
     angles = {}
     for side, steer in STEERS.items():
         one, act = state.copy(), np.tile(np.array([steer, PEDAL], np.float32), (len(moving), 1))
