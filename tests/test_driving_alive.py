@@ -15,6 +15,7 @@ from gensim.envs.driving.alive import describe, labels, measure, steering
 from gensim.envs.driving.judges import Classifier, Segmenter, learn, said
 from gensim.envs.driving.readings import FOCAL, shifted, turned
 from gensim.envs.driving.source.labels import CLASSES, GROUPS, ROAD, SKY, VEHICLE, grouped
+from gensim.envs.driving.things import drivable, things
 from gensim.episodes import Dataset
 from gensim.episodes.store import Episode, write_episode
 from gensim.world import NetConfig, World
@@ -149,6 +150,19 @@ def test_turns_are_read_off_frames(heldout: Heldout, world: World) -> None:
     np.testing.assert_allclose(turned(frames), real, atol=0.02)
     tried = steering(world, heldout)
     assert tried is not None and tried["pairs"] == 4 and tried["reading"]["correlation"] > 0.98
+
+
+def test_things_are_told_nearest_first(heldout: Heldout) -> None:
+    classes, depth = heldout.layer("classes")[0, 3].copy(), np.full((64, 96), 80.0)
+    depth[classes == VEHICLE] = 40.0
+    classes[30:50, 2:8], depth[30:50, 2:8] = CLASSES.index("person"), 9.0
+    near, away = things(classes, depth)
+    assert (near.kind, near.box, near.distance) == ("person", (2, 30, 8, 50), 9.0)
+    assert away.kind == "vehicle" and away.distance == 40.0 and (away.mask == (classes == VEHICLE)).all()
+    assert len(things(classes, depth, high=15)) == 1
+    assert (drivable(classes) == (classes == ROAD)).all()
+    with pytest.raises(ValueError, match="of one frame"):
+        things(classes[None], depth)
 
 
 def test_groups_are_those_of_the_figures() -> None:
