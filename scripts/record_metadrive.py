@@ -13,12 +13,14 @@ from collections import Counter
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import tyro
 
+from gensim.agents.filter import Driver, driver
 from gensim.core.frames import encode
 from gensim.core.progress import bar
 from gensim.envs.driving import CONDITIONS, FPS, HEIGHT, SPEC, WIDTH
@@ -27,6 +29,7 @@ from gensim.envs.driving.source.labels import CLASSES, FAR, KINDS, NEAR, STEPS
 from gensim.episodes.store import Dataset, Episode, write_episode
 
 JUDGED = 9_000  # seeds from here on are for judging
+WANDER = 0.9  # of an agent's noise, what is left of it after a step
 LAYERS, ACTORS = ("classes", "instances", "depth"), 24  # the nearest ones are kept
 ABOUT = {
     "env_id": SPEC.real_id,
@@ -58,6 +61,10 @@ class Record:
     """Longest episode, in tenths of a second."""
     processes: int = 1
     """Simulators side by side."""
+    agent: Path | None = None
+    """Agent folder, who drives instead of the seeds' own drivers; what it learned on, it sees."""
+    noise: float = 0.1
+    """Standard deviation of what is added to an agent's actions, which wanders over a second."""
 
     def __post_init__(self) -> None:
         if min(self.episodes, self.steps, self.processes) < 1 or self.seed < 0:
@@ -87,18 +94,26 @@ def main(config: Record) -> None:
 
 def one(config: Record, seed: int) -> int:
     """Records the episode of a seed; returns its frames."""
-    episode = episode_of(_simulator(config.steps), seed)
+    agent = None if config.agent is None else _agent(config.agent)
+    episode = episode_of(_simulator(config.steps), seed, agent, config.noise)
     write_episode(config.out, episode, f"{seed:06d}")
     return len(episode)
 
 
-def episode_of(env: MetaDrive, seed: int) -> Episode:
-    """The episode of a seed, driven by its own driver."""
+def episode_of(env: MetaDrive, seed: int, agent: Driver | None = None, noise: float = 0.0) -> Episode:
+    """The episode of a seed, driven by its own driver or by an agent."""
     obs, info = env.reset(seed=seed)
-    asked = {name: info[name] for name in env.asked}
+    asked = {name: info[name] for name in env.asked} | ({} if agent is None else {"manner": "agent"})
     frames, infos, acts, rews, term, trunc = [encode(obs)], [info], [], [], False, False
+    rng, wandering = np.random.default_rng([seed, 33]), np.zeros(2)
+    if agent is not None:
+        agent.reset(seed)
     while not (term or trunc):
-        obs, rew, term, trunc, info = env.step(None)
+        act = None
+        if agent is not None:
+            wandering = WANDER * wandering + (1 - WANDER**2) ** 0.5 * noise * rng.standard_normal(2)
+            act = np.clip(agent.act(obs, acts[-1] if acts else None) + wandering, -1, 1).astype(np.float32)
+        obs, rew, term, trunc, info = env.step(act)
         frames.append(encode(obs))
         infos.append(info)
         acts.append(info["act"])
@@ -128,6 +143,11 @@ def _nearest(info: dict) -> np.ndarray:
     order = np.hypot(*(actors[:, 2:4] - info["ego"][:2]).T).argsort()[:ACTORS]
     rows[: len(order)] = actors[order]
     return rows
+
+
+@lru_cache(1)
+def _agent(folder: Path) -> Driver:
+    return driver(folder)
 
 
 _kept: list[MetaDrive] = []
