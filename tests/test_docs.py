@@ -77,7 +77,10 @@ def follow(text: str, folder: Path) -> None:
     files = {match[1]: block for block in code if (match := re.match(r"# (\w+\.py)\n", block))}
     for name, block in files.items():
         (folder / name).write_text(block, encoding="utf-8")
-    first, *others = commands(small("".join(blocks(text, "sh"))))
+    shell = small("".join(blocks(text, "sh")))
+    for name in re.findall(r"^python (\w+\.py)$", shell, re.MULTILINE):
+        run(f"python {name}", folder)
+    first, *others = commands(shell)
     run(shlex.join(["python", "-m", "gensim", *first]), folder)
     main = "from gensim.__main__ import main"
     run(f"{main}\nfor line in {others}:\n    assert main(line) == 0, line", folder, sys.executable)
