@@ -87,6 +87,7 @@ def main(config: FalseAlarms) -> None:
             detector.alarm(every)  # says at once where the calibration does not support it
         scores = [*nominal(config, name)]
         told[name] = {
+            "command": circumstances()["command"],
             "detector": detector.hash,
             "frames": sum(map(len, scores)),
             "episodes": len(scores),
