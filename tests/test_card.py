@@ -367,7 +367,7 @@ def test_a_card_of_what_is_alive(world: World, data: Dataset) -> None:
     assert gap["files"] == {name: sha256(folder / name) for name in ("world.safetensors", "starts.npz", "heldout.npz")}
     assert gap["meter"]["real_frames"] == 8 * 2 * STEPS
     figures = gap["figures"]
-    assert figures["quality"]["horizons"] == [1, 2, 5, 10, 25, 45]
+    assert figures["quality"]["horizons"] == [1, 2, 5, 10, 30, 45]
     assert "returns" not in figures  # no agent was given
     assert figures["alive"]["instruments"]["speed"]["value"] < 1.5
     assert len(Heldout.load(folder / "heldout.npz")) == 2

@@ -731,7 +731,7 @@ def test_the_verb(made: Callable[[str], Made], tmp_path: Path, capsys: pytest.Ca
     agents = next(row for row in told["rows"] if row["kind"] == "agent")
     assert figures["returns"]["real"]["mean"] == agents["real"]["mean"]
     assert figures["returns"]["dream"]["mean"] == agents["dream"]["mean"]
-    assert {*figures["quality"]["beliefs"]} == {"dream", "repeated", "nearest"}
+    assert {*figures["quality"]["beliefs"]} == {"dream", "mean dream", "repeated", "nearest", "mean nearest"}
     assert "second opinion" in figures["alarm"]["evidence"][0]
     text = (folder / "card.md").read_text()
     assert "nan" not in text and "None" not in text and str(tmp_path) not in text.split("## Where")[0]
@@ -784,7 +784,7 @@ def test_data_that_the_fit_saw_nothing_of(made: Callable[[str], Made], tmp_path:
     folder = Path(shutil.copytree(world.folder, tmp_path / "world", ignore=shutil.ignore_patterns("gap.json")))
     config = GapConfig(folder, data.folder, **QUICK | {"holdout": 1.0})
     measuring = Measuring(config)
-    assert len(measuring.apart) == 8 and {*measuring.told.rivals} == {"dream", "repeated"}
+    assert len(measuring.apart) == 8 and {*measuring.told.rivals} == {"dream", "mean dream", "repeated"}
     told = measuring.trust()
     assert told["on"] == "new episodes" and told["known"] == 0 and "no test" in words._trust({"trust": told})
     assert measuring.judgements()["on"] == "new episodes" and measuring.about()["meter"] is None
