@@ -12,6 +12,7 @@ from gensim.core.seeds import Stream, fold, philox, uniform
 from gensim.models.dynamics import Dynamics
 from gensim.models.heads import GAIN, DisagreementHead, RewardHead, Tally, TerminationHead
 from gensim.models.vae import Cells, Decoder, Encoder, log_softmax_unimix, sample_straight_through
+from gensim.world.config import NetConfig
 
 WIDTHS = (8, 8, 16, 16)
 
@@ -90,6 +91,19 @@ def test_frames_keep_their_shape_and_every_weight_gets_a_gradient(shape, cells):
     ((y - x) ** 2).sum().backward()
     for name, p in [*encoder.named_parameters(), *decoder.named_parameters()]:
         assert p.grad is not None and p.grad.abs().sum() > 0, name
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"groups": 30, "cells": True}, "a multiple of 16 cells"),
+        ({"groups": 32, "stages": 5}, "of 5 stages"),
+        ({"groups": 32, "width": 96, "cells": True}, "a multiple of 24 cells"),
+    ],
+)
+def test_variables_that_cannot_be_dealt_out_are_refused(wrong, named):
+    with pytest.raises(ValueError, match=named):
+        NetConfig(**wrong)
 
 
 def test_cells_come_variable_by_variable_and_as_on_a_chequerboard():
