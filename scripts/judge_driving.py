@@ -3,10 +3,15 @@
 
 A segmenter learns from recorded frames and their labels, a classifier of weather from recorded frames under weather,
 and both then look at dreamed frames: does the segmenter see what the dream says is there, does the classifier see the
-weather that was asked for? The weather is a filter of ours, over recorded and dreamed frames alike.
+weather that was asked for? A dream that leaves out what is hard to see is agreed with easily: the shares of pixels of
+each class stand beside, dreamed and recorded, and what the segmenter sees in dreams against what was recorded.
+
+The weather is a filter of ours, over recorded and dreamed frames alike, so that much of it is seen whatever lies below:
+how much says the classifier on grey frames under the same weather.
 
 Crashes: from every fifth moment of held-out episodes the world dreams ten steps on under the recorded actions; the
-probability that it crashes on the way ranks moments that were followed by a crash within these steps and others.
+probability that it crashes on the way, or crashes in one way, ranks moments that were followed by such a crash within
+these steps before others.
 """
 
 from __future__ import annotations
@@ -31,7 +36,7 @@ from gensim.envs.driving.source.labels import GROUPS, grouped
 from gensim.envs.driving.weather import Weather, apply
 from gensim.episodes import Dataset, Episode, read_episode
 from gensim.episodes.sample import is_heldout
-from gensim.ood.auroc import auroc
+from gensim.ood.auroc import won_between
 from gensim.world import State, World
 from gensim.world.furnish import action_rows, conditions
 from gensim.world.heldout import Heldout
@@ -130,17 +135,26 @@ def real(heldout: Heldout) -> dict[str, np.ndarray]:
 def segmented(
     known: Recorded, heldout: Heldout, dreamed: dict[str, np.ndarray], group: np.ndarray, steps: int
 ) -> dict[str, Any]:
-    """How the segmenter agrees with labels: of recorded frames, which is the most that can be, and of dreamed ones."""
+    """How the segmenter agrees with labels: of recorded frames, of dreamed ones, and of dreamed with recorded ones."""
 
     def draw(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         frames, classes, _ = known.some(rng, 16)
         return frames, grouped(classes)
 
-    net = learn(Segmenter(), draw, steps, "segmenter")
-    return {
-        name: _agreement(said(net, _flat(one["frames"])), grouped(_flat(one["classes"])), group)
-        for name, one in (("recorded", real(heldout)), ("dreamed", dreamed))
-    }
+    net = learn(Segmenter, draw, steps, "segmenter")
+    seen = {"recorded": real(heldout), "dreamed": dreamed}
+    told = {name: grouped(_flat(one["classes"])) for name, one in seen.items()}
+    there = {name: said(net, _flat(one["frames"])) for name, one in seen.items()}
+    found = {name: _agreement(there[name], told[name], group) for name in seen}
+    found["dreamed, against recorded"] = _agreement(there["dreamed"], told["recorded"], group)
+    found["shares"] = {name: _shares(one) for name, one in told.items()}
+    return found
+
+
+def _shares(told: np.ndarray) -> dict[str, float]:
+    """The share of pixels of each of `GROUPS`."""
+    count = np.bincount(told.ravel(), minlength=len(GROUPS))
+    return {name: round(float(n / count.sum()), 5) for name, n in zip(GROUPS, count)}
 
 
 def _agreement(seen: np.ndarray, told: np.ndarray, group: np.ndarray) -> dict[str, Any]:
@@ -164,7 +178,7 @@ def _flat(x: np.ndarray) -> np.ndarray:
 def weathered(
     known: Recorded, heldout: Heldout, dreamed: dict[str, np.ndarray], group: np.ndarray, steps: int
 ) -> dict[str, Any]:
-    """The share of frames whose weather the classifier names, recorded and dreamed, all and by weather."""
+    """The share of frames whose weather the classifier names, recorded, dreamed and grey, all and by weather."""
 
     def draw(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         frames, classes, far = known.some(rng, 32)
@@ -172,9 +186,10 @@ def weathered(
         strength = rng.uniform(0.6, 1.0, len(frames))
         return _under(kind, strength, frames, classes, far, rng.integers(2**60, size=len(frames))), kind
 
-    net = learn(Classifier(len(ASKED)), draw, steps, "weather")
+    net = learn(lambda: Classifier(len(ASKED)), draw, steps, "weather")
     found: dict[str, Any] = {"asked": ASKED}
-    for name, one in (("recorded", real(heldout)), ("dreamed", dreamed)):
+    grey = {**dreamed, "frames": np.full_like(dreamed["frames"], 128)}
+    for name, one in (("recorded", real(heldout)), ("dreamed", dreamed), ("grey", grey)):
         flat = {key: _flat(value) for key, value in one.items()}
         right = []
         for kind, asked in enumerate(ASKED.values()):
@@ -212,17 +227,40 @@ def crashes(world: World, episodes: Sequence[Episode]) -> dict[str, Any]:
     """Areas under ROC curves of crashes foretold a second ahead, of all kinds and of each, with episodes as units."""
     rows = [_foretold(world, episode, i) for i, episode in enumerate(bar(episodes, "crashes", unit="episode"))]
     ends = [episode.meta["end"] if episode.term[-1] else "" for episode in episodes]
-    calm = [p[~near] for p, near in rows if (~near).any()]
-    found: dict[str, Any] = {"ahead_steps": AHEAD, "every": EVERY, "calm_moments": sum(map(len, calm))}
-    for name, kinds in {"all": CRASHES, **{kind: (kind,) for kind in CRASHES}}.items():
-        hit = [p[near] for (p, near), end in zip(rows, ends) if end in kinds and near.any()]
-        about = {"episodes": len(hit), "moments": sum(map(len, hit))}
-        found[name] = (auroc(calm, hit) if hit else {"value": None, "ci95": None}) | about
+    found: dict[str, Any] = {"ahead_steps": AHEAD, "every": EVERY}
+    for i, (name, kinds) in enumerate({"all": CRASHES, **{kind: (kind,) for kind in CRASHES}}.items()):
+        near = [ahead & (end in kinds) for (_, ahead), end in zip(rows, ends)]
+        calm = [p[i][~one] for (p, _), one in zip(rows, near)]
+        hit = [p[i][one] for (p, _), one in zip(rows, near)]
+        about = {"episodes": sum(map(bool, map(len, hit))), "moments": sum(map(len, hit))}
+        found[name] = area(calm, hit) | about | {"others": sum(map(len, calm))}
     return found
 
 
+def area(calm: Sequence[np.ndarray], hit: Sequence[np.ndarray], draws: int = 1000) -> dict[str, Any]:
+    """The share of couples of a moment of `hit` (t,) and one of `calm` (t,) that are ranked rightly, ties half.
+
+    Both are of the same episodes, which the bootstrap of its 95 % interval draws whole; null where a side is empty.
+    """
+    if not any(map(len, calm)) or not any(map(len, hit)):
+        return {"value": None, "ci95": None}
+    e = len(calm)
+    a, b = ([i for i in range(e) if len(side[i])] for side in (calm, hit))
+    won = np.zeros((e, e))
+    won[np.ix_(a, b)] = won_between([calm[i] for i in a], [hit[i] for i in b])
+    n, m = (np.array([len(one) for one in side], np.float64) for side in (calm, hit))
+    rng = np.random.Generator(np.random.Philox(key=[0, 2**56]))
+    weights = np.concatenate([np.ones((1, e)), rng.multinomial(e, np.full(e, 1 / e), draws)])
+    couples = (weights @ n) * (weights @ m)
+    shares = ((weights @ won) * weights).sum(1)[couples > 0] / couples[couples > 0]
+    return {"value": float(shares[0]), "ci95": [float(x) for x in np.quantile(shares[1:], [0.025, 0.975])]}
+
+
 def _foretold(world: World, episode: Episode, key: int) -> tuple[np.ndarray, np.ndarray]:
-    """Of every `EVERY`-th moment the probability of a crash within `AHEAD` steps, and whether one came (t,)."""
+    """Of every `EVERY`-th moment the probabilities (1 + kinds, t) of a crash, and of each kind, within `AHEAD` steps.
+
+    And whether the episode ended in a crash by then, bool (t,).
+    """
     acts, state = action_rows(world, episode), _opened(world, episode, key)
     states = [state]
     for t in range(len(episode)):
@@ -231,16 +269,18 @@ def _foretold(world: World, episode: Episode, key: int) -> tuple[np.ndarray, np.
     starts = np.arange(len(states)) * EVERY
     kept = starts < len(episode)
     starts, rows = starts[kept], State.cat([one for one, keep in zip(states, kept) if keep])
-    safe, live = np.ones(len(starts)), np.ones(len(starts), bool)
+    alive, live = np.ones(len(starts)), np.ones(len(starts), bool)
+    crashed = np.zeros((len(CRASHES), len(starts)))
     crashing = [world.config.kinds.index(kind) for kind in CRASHES]
     for k in range(AHEAD):
         at = np.minimum(starts + k, len(episode) - 1)
         live &= starts + k < len(episode)
         rows, step = world.imagine(rows, acts[at])
-        share = world.tell(rows)[1][:, crashing].sum(1)
-        safe *= np.where(live, 1 - step.term_prob * share, 1.0)
+        share = world.tell(rows)[1][:, crashing].T  # (kinds, t)
+        crashed += np.where(live, alive * step.term_prob * share, 0.0)
+        alive = np.where(live, alive * (1 - step.term_prob), alive)
     crash = bool(episode.term[-1]) and episode.meta["end"] in CRASHES
-    return 1 - safe, crash & (starts + AHEAD >= len(episode))
+    return np.concatenate([crashed.sum(0)[None], crashed]), crash & (starts + AHEAD >= len(episode))
 
 
 def _opened(world: World, episode: Episode, key: int) -> State:

@@ -122,7 +122,7 @@ def episode_of(env: MetaDrive, seed: int, agent: Driver | None = None, noise: fl
     layers = {name: [info[name] for info in infos] for name in LAYERS}
     ego = np.stack([info["ego"] for info in infos])
     tracks = {"ego": ego, "numbers": motion(ego), "actors": np.stack([_nearest(info) for info in infos])}
-    meta = {**ABOUT, "seed": seed, "real_frames": len(rews), "end": info["end"], **asked}
+    meta = {**ABOUT, "policy": asked["manner"], "seed": seed, "real_frames": len(rews), "end": info["end"], **asked}
     return Episode.pack(frames, np.stack(acts), rews, ends & term, ends & trunc, meta, layers, tracks)
 
 

@@ -8,6 +8,7 @@ picture), and actions by chance. Run again to go on: an episode that is there is
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import suppress
@@ -20,16 +21,18 @@ from typing import Any
 import numpy as np
 import tyro
 
+import gensim.envs.driving
 from gensim.agents.filter import Pilot, load
 from gensim.agents.score import alone
 from gensim.core.circumstances import circumstances, tell
-from gensim.core.files import read_json, sha256, write_json
+from gensim.core.files import read_json, write_json
 from gensim.core.progress import bar
 from gensim.envs.driving.simulator import MetaDrive
 from gensim.world.quality import figure
 
 CRASHES = ("vehicle", "object", "person", "off_road")
 PLAYERS = ("agent", "usual", "careful", "chance")
+AGENT = ("agent.json", "policy.safetensors")
 CHANCE = 0.5  # of what chance does to wheel and pedal
 
 
@@ -68,7 +71,12 @@ def main(config: Score) -> None:
     seeds = range(config.first, config.first + config.episodes)
     rows = {player: [read_json(_path(config, player, seed)) for seed in seeds] for player in config.players}
     told = {player: figures(some) for player, some in rows.items()}
-    about = {"agent": _mark(config.agent), "seeds": [config.first, seeds[-1]], "episodes": config.episodes}
+    about = {
+        "agent": _mark(config.agent) if "agent" in config.players else None,
+        "street": _street(),
+        "seeds": [config.first, seeds[-1]],
+        "episodes": config.episodes,
+    }
     write_json(config.out, {**circumstances(), **about, "players": told})
     for player, one in told.items():
         print(f"{player}: {one['completed']['value']} of the route, {one['crashes_per_km']['value']} crashes per km")
@@ -134,12 +142,20 @@ def _pilot(folder: Path) -> Pilot:
 
 @lru_cache(1)
 def _mark(agent: Path) -> str:
-    return sha256(agent / "policy.safetensors")
+    """Which weights, habit and world an agent has."""
+    return hashlib.sha256(b"".join((agent / name).read_bytes() for name in AGENT)).hexdigest()
+
+
+@lru_cache(1)
+def _street() -> str:
+    """Which street is driven: all that this checkout puts around MetaDrive."""
+    folder = Path(gensim.envs.driving.__file__).parent
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(folder.glob("**/*.py")))).hexdigest()
 
 
 def _path(config: Score, player: str, seed: int) -> Path:
     who = f"agent-{_mark(config.agent)[:12]}" if player == "agent" else player
-    return config.work / who / f"{seed}.json"
+    return config.work / _street()[:12] / who / f"{seed}.json"
 
 
 if __name__ == "__main__":

@@ -4,7 +4,10 @@
 "filter": the world learns clear weather; weather is applied to its dreamed frames by their dreamed labels and
 distances. "condition": the world learns frames in weather, of each recorded episode under a weather of its own, and is
 told the strengths as conditions. Both are fitted for as many steps, dream on from the same held-out moments, and are
-held against the recorded frames in the same weather.
+held against the recorded frames in the same weather. What chance draws in a weather (streaks, grain, the sun's place)
+is the recording's own in "filter" and another one in "filter, other chances"; the world that learned weather sees the
+recording's in the five frames before it dreams. Those five frames are clear for the world that filters, which has no
+other way to look: it is never shown weather.
 """
 
 from __future__ import annotations
@@ -60,7 +63,9 @@ def main(config: Ways) -> None:
     """Makes what is not there, measures and writes."""
     weathered(config)
     folders = {"filter": config.data, "condition": config.work / "data"}
-    told = {name: measured(config, name, _fitted(config, name, data)) for name, data in folders.items()}
+    worlds = {name: _fitted(config, name, data) for name, data in folders.items()}
+    told = {name: measured(config, name, world) for name, world in worlds.items()}
+    told["filter, other chances"] = measured(config, "filter", worlds["filter"], own=False)
     settings = {key: str(value) for key, value in asdict(config).items()}
     write_json(config.out, {**circumstances(), "settings": settings, "steps": list(AT), **told})
     for name, one in told.items():
@@ -106,28 +111,40 @@ def _fitted(config: Ways, name: str, data: Path) -> World:
     return World.load(out)
 
 
-def measured(config: Ways, name: str, world: World) -> dict[str, Any]:
-    """PSNR and SSIM after each of `AT` steps against the recorded frames in each held-out episode's weather."""
+def measured(config: Ways, name: str, world: World, own: bool = True) -> dict[str, Any]:
+    """PSNR and SSIM after each of `AT` steps against the recorded frames in each held-out episode's weather.
+
+    All of them, and by weather: segments that have any of it. own: whether filters draw what the recordings drew.
+    """
     wet = _segments(config, config.work / "data")
     seen = wet if name == "condition" else _segments(config, config.data)
     state, shown = filtered(world, seen), []
     for t in range(1, max(AT) + 1):
         state, _ = world.imagine(state, seen.inputs[:, CONTEXT - 2 + t])
         if t in AT:
-            frames, classes, far = world.labelled(state)
-            shown.append(frames if name == "condition" else _through(wet, frames, classes, far, t))
+            labelled = world.labelled(state)
+            shown.append(labelled[0] if name == "condition" else _through(config, wet, labelled, t, own))
     dreamed = np.stack(shown, 1)[:, None]
     real = wet.frames[:, None, [CONTEXT - 1 + t for t in AT]]
     group = np.unique(wet.episode, return_inverse=True)[1]
-    kinds = {"psnr": psnr, "ssim": ssim}
-    return {kind: mean_figure(compare(measure, dreamed, real), group) for kind, measure in kinds.items()}
+    found: dict[str, Any] = {}
+    some = {"all": np.ones(len(wet), bool), "clear": ~wet.told(NAMES).any(1)}
+    some |= {weather: wet.told((weather,))[:, 0] > 0 for weather in NAMES}
+    for kind, measure in {"psnr": psnr, "ssim": ssim}.items():
+        values = compare(measure, dreamed, real)
+        found[kind] = mean_figure(values, group)
+        found[f"{kind} by weather"] = {key: mean_figure(values[at], group[at]) for key, at in some.items() if at.any()}
+    return found
 
 
-def _through(wet: Heldout, frames: np.ndarray, classes: np.ndarray, far: np.ndarray, t: int) -> np.ndarray:
-    """Dreamed frames under the weather of the segments' episodes, by chances of their own."""
-    strengths = wet.cond[:, -len(NAMES) :]
-    keys = fold(wet.seed.astype(np.uint64), np.arange(len(wet)))
-    return apply(Weather.rows_of(strengths), frames, classes, far, keys, wet.start + CONTEXT - 1 + t)
+def _through(config: Ways, wet: Heldout, labelled: tuple[np.ndarray, ...], t: int, own: bool) -> np.ndarray:
+    """Dreamed frames under the weather of the segments' episodes, by the recordings' chances or others."""
+    frames, classes, far = labelled
+    keys, at = wet.seed.astype(np.uint64), wet.start + CONTEXT - 1 + t
+    tapes = [read_episode(config.data / name) for name in wet.episode]
+    turned = np.array([tape.tracks["numbers"][: i + 1, -1].sum() for tape, i in zip(tapes, at.tolist())])
+    keys = keys if own else fold(keys, np.arange(len(wet)))
+    return apply(Weather.rows_of(wet.told(NAMES)), frames, classes, far, keys, at, turned)
 
 
 def _segments(config: Ways, folder: Path) -> Heldout:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ NUMBERS = ("speed", "yaw_rate", "forward", "left", "turn")
 ABOUT: dict[str, Any] = {
     **{"env_id": "MetaDrive-v0", "env_kwargs": {}, "size": 64, "width": 96, "skip": 1, "fps": 10},
     **{"action": DRIVING.action.to_dict(), "labels": list(CLASSES), "numbers": list(NUMBERS)},
-    **{"depth": {"near": 0.5, "far": 500.0, "steps": 1023}, "conditions": {"traffic": [0.0, 0.4]}},
+    **{"depth": {"near": 0.5, "far": 500.0, "steps": 1023}, "conditions": {"traffic": [0.0, 0.4], "people": [0, 24]}},
     "kinds": ["none", "vehicle", "arrived"],
 }
 COLOUR = np.random.default_rng(5).integers(30, 220, (len(CLASSES), 3), np.uint8)
@@ -50,7 +51,7 @@ def _drive(seed: int, t: int = 24) -> Episode:
     numbers = np.zeros((t + 1, 5))
     numbers[:, 0], numbers[:, 4] = 10.0, np.where(np.arange(t + 1) > 0, turn, 0) / FOCAL
     end = np.arange(t) == t - 1
-    meta = {**ABOUT, "seed": seed, "real_frames": t, "end": "vehicle", "traffic": 0.1}
+    meta = {**ABOUT, "seed": seed, "real_frames": t, "end": "vehicle", "traffic": 0.1, "people": 18}
     layers = {"classes": classes, "instances": instances, "depth": depth}
     return Episode.pack(
         frames, rng.uniform(-1, 1, (t, 2)), np.ones(t), end, ~end & end, meta, layers, {"numbers": numbers}
@@ -75,8 +76,8 @@ def world() -> World:
     about = {
         "labels": CLASSES,
         "readouts": NUMBERS,
-        "conditions": ("traffic",),
-        "kinds": ("none", "vehicle", "arrived"),
+        "conditions": (*ABOUT["conditions"],),
+        "kinds": (*ABOUT["kinds"],),
     }
     sizes = {"groups": 24, "classes": 4, "hidden": 16, "widths": (8, 8, 8, 16), "head": 8, "cells": True, "stages": 2}
     return World.random(ABOUT, NetConfig(size=64, width=96, **sizes, **about))  # type: ignore[arg-type]
@@ -87,7 +88,11 @@ def test_held_out_frames_keep_their_labels(data: Dataset, heldout: Heldout, tmp_
     back = Heldout.load(tmp_path / "heldout.npz")
     for name in ("classes", "instances", "depth"):
         assert (back.layer(name) == heldout.layer(name)).all()
-    assert (back.numbers == heldout.numbers).all() and (back.cond == heldout.cond).all() and back.cond[0, 0] == 0.25
+    assert (back.numbers == heldout.numbers).all() and (back.cond == heldout.cond).all()
+    for one in (heldout, back):  # whatever order a file or a world has them in
+        assert one.told(("traffic", "people"))[0].tolist() == [0.25, 0.75] and one.told(("people",))[2] == 0.75
+        with pytest.raises(ValueError, match="fog: these frames have people, traffic"):
+            one.told(("fog",))
     for i, header in enumerate(heldout.episode):
         tape, start = _drive(int(header[3:9])), int(heldout.start[i])
         assert all((back.layer("classes")[i, t] == tape.layers["classes"].at(start + t)).all() for t in range(20))
@@ -95,6 +100,22 @@ def test_held_out_frames_keep_their_labels(data: Dataset, heldout: Heldout, tmp_
     assert (some.layer("depth") == heldout.layer("depth")[[2, 0]]).all()
     with pytest.raises(ValueError, match="classes"):
         back.layer("height")
+
+
+def test_held_out_labels_that_are_none_are_refused(heldout: Heldout, tmp_path: Path) -> None:
+    rows, path = heldout.rows([0]), tmp_path / "heldout.npz"
+    wrong = [
+        {"meta": {**rows.meta, "labels": ["sky", "road"]}},  # a vehicle is none of these
+        {"meta": {**rows.meta, "depth": {"near": 0.0, "far": 5.0, "steps": 1023}}},
+        {"meta": {**rows.meta, "depth": {"near": 0.5, "far": 5.0, "steps": 10.7}}},
+        {"layers": {**rows.layers, "classes": rows.layers["depth"]}},
+        {"numbers": rows.numbers[:, :, :2]},
+        {"layers": {}},
+    ]
+    for one in wrong:
+        replace(rows, **one).save(path)
+        with pytest.raises(ValueError, match="damaged or no file"):
+            Heldout.load(path)
 
 
 class Perfect:
@@ -185,8 +206,8 @@ def test_judges_learn_what_they_are_shown() -> None:
             np.uint8
         ), at
 
-    net = learn(Segmenter(8), pixels, 150, "segmenter")
+    net = learn(lambda: Segmenter(8), pixels, 150, "segmenter")
     assert (said(net, frames) == kinds).mean() > 0.95
-    classifier = learn(Classifier(3, 8), wholes, 60, "classifier")
+    classifier = learn(lambda: Classifier(3, 8), wholes, 60, "classifier")
     shown, truth = wholes(np.random.default_rng(9))
     assert (said(classifier, shown) == truth).all()

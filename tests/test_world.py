@@ -110,7 +110,7 @@ def test_a_proposal_is_what_is_drawn_from_and_log_q_says_so(world):
     fixed = torch.full((TINY.classes,), -50.0)
     fixed[2] = 0
     state = world.start(np.arange(40, dtype=np.uint64))
-    new, step = world.imagine(state, acts(40), proposal=lambda log_p: fixed.log_softmax(-1).expand_as(log_p))
+    new, step = world.imagine(state, acts(40), proposal=lambda log_p, stage: fixed.log_softmax(-1).expand_as(log_p))
     assert (new.z == 2).all()
     end = np.where(step.term, step.term_prob, 1 - step.term_prob)
     np.testing.assert_allclose(step.log_q, np.log(end), atol=1e-4)

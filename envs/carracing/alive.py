@@ -53,13 +53,13 @@ def by_horizon(told: Futures, seed: int = 0) -> dict[str, Any]:
     Speed is read from its bar and, like the rate of turn, from how the ground moved in the last `WINDOW` steps.
     """
     group = told.group
-    road = {name: each(road_under_car, frames) for name, frames in told.sides.items()}  # (n, m, q) bool
-    pace = {name: each(speed, frames) for name, frames in told.sides.items()}  # (n, m, q) m/s
+    road = {name: each(road_under_car, frames) for name, frames in told.single.items()}  # (n, m, q) bool
+    pace = {name: each(speed, frames) for name, frames in told.single.items()}  # (n, m, q) m/s
     return {
         "horizons": list(told.horizons),
         "road": {
             "on_road": mean_figure(road["real"].astype(float), group, seed),
-            "rivals": {name: agreement(road[name], road["real"], group, seed) for name in told.rivals},
+            "rivals": {name: agreement(road[name], road["real"], group, seed) for name in road if name != "real"},
         },
         "speed": _errors(pace, group, seed),
         **{name: _errors(moves, group, seed) for name, moves in _moves(told).items()},

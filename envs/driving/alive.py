@@ -132,7 +132,7 @@ def _reading(heldout: Heldout, about: list[str]) -> dict[str, Any]:
     clear = np.abs(real) > 0.05
     return {
         "segments": len(said),
-        "correlation": round(float(np.corrcoef(said, real)[0, 1]), 3),
+        "correlation": round(float(np.corrcoef(said, real)[0, 1]), 3) if min(said.std(), real.std()) > 0 else None,
         "error": round(float(np.abs(said - real).mean()), 4),
         "turning": int(clear.sum()),
         "side": round(float((np.sign(said) == np.sign(real))[clear].mean()), 3) if clear.any() else None,
@@ -191,9 +191,10 @@ def describe(alive: dict[str, Any], fps: float) -> str:
     told = alive["labels"]
     text = (
         f"## Labels\n\n{told['frames']:,} recorded frames that the fit did not see were encoded and decoded. Mean "
-        f"intersection over union of their labels: {cell(told['miou'], 3)}. Of {told['boxes']:,} vehicles whose "
-        f"visible part is at least {HIGH} pixels high, a share of {cell(told['recall'], 3)} has a box of its own with "
-        f"an intersection over union of 0.5; of the boxes that were said, {cell(told['precision'], 3)} are there."
+        f"intersection over union of their labels: {cell(told['miou'], 3)}. Of {told['boxes']:,} times that a "
+        f"vehicle's visible part is at least {HIGH} pixels high, a share of {cell(told['recall'], 3)} has a box of its "
+        f"own with an intersection over union of 0.5; of the boxes that were said, {cell(told['precision'], 3)} are "
+        "there."
     )
     rows = [[name, cell(one, 3)] for name, one in told["iou"].items()]
     parts = [text, table(["class", "intersection over union"], rows), _steering(alive["steering"])]
@@ -217,7 +218,8 @@ def _steering(tried: dict[str, Any] | None) -> str:
 def _weather(found: dict[str, Any], fps: float) -> list[str]:
     text = (
         "## In weather\n\nDreamed and recorded frames under the same weather, which is a filter of ours over frame, "
-        "labels and distances, dreamed ones for dreams. Beside them the last frame seen, repeated, in the same weather."
+        "labels and distances, dreamed ones for dreams; streaks, grain and the sun's place are the same in both, so "
+        "that what differs is the scene. Beside them the last frame seen, repeated, in the same weather."
     )
     rows: dict[str, dict[str, Figure]] = {"psnr": {}, "ssim": {}}
     for name in WEATHERS:

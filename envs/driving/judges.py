@@ -53,10 +53,13 @@ class Classifier(nn.Module):
         return self.last(self.parts(x).mean((2, 3)))
 
 
-def learn(net: nn.Module, draw: Draw, steps: int, name: str, lr: float = 2e-3, seed: int = 0) -> nn.Module:
-    """The network after so many steps of Adam on batches, its learning rate falling to nothing."""
-    torch.manual_seed(seed)
-    net = net.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+def learn(
+    make: Callable[[], nn.Module], draw: Draw, steps: int, name: str, lr: float = 2e-3, seed: int = 0
+) -> nn.Module:
+    """A network after so many steps of Adam on batches; its learning rate rises, then falls to nothing."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        net = make().to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     optimiser = torch.optim.AdamW(net.parameters(), lr)
     falling = torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, steps)
     rng = np.random.Generator(np.random.Philox(key=[seed, 2**55]))

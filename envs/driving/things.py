@@ -40,6 +40,8 @@ def things(classes: np.ndarray, depth: np.ndarray, high: int = 3) -> list[Thing]
         depth: metres float (h, w), as `info["depth"]`.
         high: pixels.
     """
+    if depth.dtype.kind != "f":
+        raise ValueError(f"depth of {depth.dtype}: give metres; steps of a recording become metres by `labels.metres`")
     if classes.shape != depth.shape or classes.ndim != 2:
         raise ValueError(f"classes {classes.shape} and depth {depth.shape}: give both (h, w), of one frame")
     share = np.log(np.clip(depth, NEAR, FAR) / NEAR) / np.log(FAR / NEAR)

@@ -27,13 +27,15 @@ def measure(world: World, heldout: Heldout, told: Futures, simulated: int, seed:
 
     What is dreamed after the player's death in the dream is left out: no recorded frame shows that.
     """
-    seen = {name: each(fire, frames) for name, frames in told.sides.items()}  # (n, m, q) bool
+    seen = {name: each(fire, frames) for name, frames in told.single.items()}  # (n, m, q) bool
     alive = {name: told.alive if name == "dream" else np.ones_like(there) for name, there in seen.items()}
     shown = {name: np.where(alive[name], there, np.nan) for name, there in seen.items()}
     figures: dict[str, Any] = {
         "horizons": list(told.horizons),
         "fire": {name: mean_figure(one, told.group, seed) for name, one in shown.items()},
-        "rivals": {name: agreement(seen[name], seen["real"], told.group, seed, alive[name]) for name in told.rivals},
+        "rivals": {
+            name: agreement(seen[name], seen["real"], told.group, seed, alive[name]) for name in seen if name != "real"
+        },
         "alive": mean_figure(told.alive.astype(float), told.group, seed),
     }
     return figures | {"summary": summary(figures)}

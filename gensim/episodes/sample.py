@@ -90,6 +90,8 @@ class Sampler:
         if mirror is not None:
             self.action.check_mirror(mirror)
         self.extras = Extras(dataset.spec, min(decoded, length))
+        if mirror is not None and dataset.spec.get("numbers"):
+            raise ValueError("mirror: nothing says which of this data set's numbers change their sign; fit without")
         aside = [is_heldout(header, holdout) for header in dataset.episodes]
         self.heldout = tuple(header for header, out in zip(dataset.episodes, aside) if out)
         wanted = [header for header, out in zip(dataset.episodes, aside) if out == (part == "heldout")]
@@ -133,7 +135,7 @@ class Sampler:
             return batch
         order = np.random.Generator(np.random.Philox(key=[self.seed, 2**61 + step])).random(batch.valid.shape)
         order = (order + ~batch.valid).argsort(1, kind="stable")  # frames that are not there come last
-        told = list(self._pool.map(self._more, episode.tolist(), start.tolist(), order))
+        told = list(self._pool.map(self._more, episode.tolist(), start.tolist(), order, turned.tolist()))
         return replace(batch, more={name: np.stack([one[name] for one in told]) for name in told[0]})
 
     def prefetch(self, start_step: int = 0) -> Generator[Batch, None, None]:
@@ -160,8 +162,10 @@ class Sampler:
         numbers = np.concatenate([self.extras.numbers(tape) for tape in self._tapes])
         return numbers.mean(0), numbers.std(0) + 1e-3
 
-    def _more(self, episode: int, start: int, order: np.ndarray) -> dict[str, np.ndarray]:
-        return self.extras.cut(self._tapes[episode], start, self.length, order)
+    def _more(self, episode: int, start: int, order: np.ndarray, mirrored: bool) -> dict[str, np.ndarray]:
+        found = self.extras.cut(self._tapes[episode], start, self.length, order)
+        pictures = [name for name in ("classes", "depth") if mirrored and name in found]
+        return found | {name: found[name][..., ::-1] for name in pictures}
 
     def _draw(self, step: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Which episode each window comes from, where it starts, int64 (b,) each, and whether it is mirrored."""

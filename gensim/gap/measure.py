@@ -144,7 +144,11 @@ class Measuring:
         if self.config.new_data is None:
             return None
         data = Dataset(self.config.new_data)
-        differ = [key for key in ("env_id", "size", "skip", "action") if data.spec[key] != self.data.spec[key]]
+        differ = [
+            key
+            for key in ("env_id", "size", "width", "skip", "action")
+            if data.spec.get(key) != self.data.spec.get(key)
+        ]
         if differ or not data.episodes:
             wrong = f"differ in {', '.join(differ)}" if differ else "are empty"
             raise ValueError(f"{data.folder}: the new data {wrong}: record the simulator that the world imitates")
@@ -267,7 +271,7 @@ class Measuring:
     def about(self) -> dict[str, Any]:
         """What was measured, from what it was made, by which command, and where."""
         spec, net = self.world.spec, self.world.config
-        keys = ("env_id", "size", "skip", "fps", "real_frames", "fit_steps", "fit_seconds")
+        keys = ("env_id", "size", "width", "skip", "fps", "real_frames", "fit_steps", "fit_seconds")
         about = {key: spec.get(key) for key in keys} | {"hash": self.world.hash}
         about |= {"groups": net.groups, "classes": net.classes, "calibrated": spec.get("calibrated")}
         about["unseen"] = self.unseen
@@ -298,7 +302,8 @@ def _longest(world: World, data: Dataset) -> int:
 
 
 def _policies(data: Dataset) -> list[str]:
-    return sorted({str(header.meta.get("policy", "unknown")) for header in data.episodes})
+    """Who recorded: a policy, or where a simulator drives by itself, in which manner."""
+    return sorted({str(header.meta.get("policy", header.meta.get("manner", "unknown"))) for header in data.episodes})
 
 
 def _tapes(headers: Sequence[Header]) -> list[Any]:

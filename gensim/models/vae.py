@@ -52,7 +52,8 @@ class Cells(nn.Module):
     """Which variables of a latent tell of which cell of a frame, and in which order.
 
     Every cell has a first variable, a second one, and so on. First come all cells' first ones, of these those of every
-    other cell as on a chequerboard before the rest: in stages, a cell is drawn given its neighbours.
+    other cell as on a chequerboard before the rest: in twice as many stages as a cell has variables, where the cells
+    are even in number, half of the cells are drawn given their neighbours.
 
     Reference: Parallel Multiscale Autoregressive Density Estimation (Reed et al., 2017), arXiv:1703.03664.
     """

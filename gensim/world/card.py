@@ -12,7 +12,7 @@ import numpy as np
 from gensim.core.files import atomic_path, sha256, write_json
 from gensim.core.frames import encode, mosaic, write_png
 from gensim.world.heldout import Heldout
-from gensim.world.quality import CONTEXT, NEIGHBOURS, Futures
+from gensim.world.quality import CONTEXT, Futures
 
 FILES = ("world.safetensors", "starts.npz", "heldout.npz")
 PICTURE = "dream_vs_real.png"
@@ -156,7 +156,7 @@ def _head(gap: Gap) -> str:
     lines = [
         f"A generative model of `{world['env_id']}` that is a Gymnasium environment: one discrete latent a frame "
         f"({world['groups']} variables of {world['classes']} values), autoregressive dynamics, "
-        f"{world.get('width', world['size'])} x {world['size']} frames at {world['fps']} a second "
+        f"{world.get('width') or world['size']} x {world['size']} frames at {world['fps']} a second "
         f"({world['skip']} simulator frames a step), {world['megabytes']:.1f} MB of weights.",
         f"- **Made from** {used:,} simulator frames{spent}. The meter counts every step that "
         f"the simulator took for it, skipped ones included; what a kill lost was taken again, alike, and counts once. "
@@ -199,8 +199,8 @@ def _quality(gap: Gap) -> str:
     quality = gap["figures"]["quality"]
     nearest = (
         "; and the recorded moment of the training data that looks most like it and went on under similar actions, "
-        f"alone and as the mean of the {NEIGHBOURS} nearest. What is a mean is beside what is a mean: the mean of the "
-        "dreams"
+        f"alone and as the mean of the {quality['samples']} nearest, each of another episode. What is a mean is to be "
+        "read beside what is a mean of as many: the mean of the dreams"
     )
     whose = "new" if gap["world"].get("unseen") else "held-out"
     nearest = nearest if "nearest" in quality["psnr"] else ""

@@ -152,7 +152,8 @@ class FitConfig:
     """Width of the reward and termination heads."""
     cells: bool = False
     """Whether each variable of a latent tells of one cell of 16 pixels a side instead of the whole frame: for scenes
-    in which many small things move. `groups` is then a multiple of the number of cells."""
+    in which many small things move. `groups` is then a multiple of the number of cells. With twice as many stages as
+    a cell has variables, every other cell is drawn first, as on a chequerboard, and the rest given those."""
     stages: int | None = None
     """Ordered parts of a latent, each drawn given those before it, so that what takes several variables at once comes
     whole; None draws all at once, which is fastest."""

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gensim.episodes import Episode
-from gensim.world.furnish import ROWS, action_rows
+from gensim.world.furnish import ROWS, action_rows, conditions
 from gensim.world.world import World
 
 SURE = 0.35  # how far from 1 the slope, and from 0 the shift, is taken to lie before anything was seen
@@ -41,7 +41,8 @@ def told(world: World, episodes: Sequence[Episode]) -> tuple[np.ndarray, np.ndar
     """The world's log-odds of an end (n,) at all steps of real episodes, and whether they ended there (n,)."""
     lengths = np.array([len(e.act) for e in episodes])
     acts, frames = [action_rows(world, e) for e in episodes], [e.frames() for e in episodes]
-    state = world.first(np.stack([f[0] for f in frames]), np.arange(len(episodes), dtype=np.uint64))
+    keys = np.arange(len(episodes), dtype=np.uint64)
+    state = world.first(np.stack([f[0] for f in frames]), keys, cond=conditions(world, episodes))
     probs, ends = [], []
     for t in range(int(lengths.max())):
         live = np.flatnonzero(lengths > t)

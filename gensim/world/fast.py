@@ -13,7 +13,8 @@ from gensim.core.devices import compute_dtype
 from gensim.models.vae import softmax_unimix
 from gensim.world.net import Net
 
-Steer = Callable[[Tensor], Tensor]
+Steer = Callable[[Tensor, int], Tensor]
+Edit = Callable[[str, Tensor], Tensor]
 Dreamed = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 
 
@@ -89,19 +90,20 @@ class Fast:
         return h, z, log_p, log_q, *self.verdict(judges, z, tally, end), unusual
 
     def draw(
-        self, read: Tensor, mask: Tensor, t: Tensor, u: Tensor, proposal: Steer | None = None, edit: Steer | None = None
+        self, read: Tensor, mask: Tensor, t: Tensor, u: Tensor, proposal: Steer | None = None, edit: Edit | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Latents (n, groups) drawn by u (n, groups) at temperatures t (n,), stage after stage; log_p and log_q (n,).
 
-        edit may change a stage's logits, proposal its log-law (n, groups of the stage, classes) to the one that is
-        drawn from.
+        edit(name, logits) may change a stage's logits, proposal(log-law, stage) its log-law (n, groups of the stage,
+        classes) to the one that is drawn from.
         """
         drawn, log_ps, log_qs = [], [], []
         for stage in range(self.dynamics.stages):
             logits = self.dynamics.stage(read, mask, stage)
-            p = softmax_unimix(edit(logits) if edit else logits, self.config.unimix)
+            name = "prior" if self.dynamics.stages == 1 else f"prior.{stage}"
+            p = softmax_unimix(edit(name, logits) if edit else logits, self.config.unimix)
             q = heat(p, t)
-            q = proposal((q / q.sum(-1, keepdim=True)).log()).exp() if proposal else q
+            q = proposal((q / q.sum(-1, keepdim=True)).log(), stage).exp() if proposal else q
             z = invert(q, u[:, self.dynamics.part(stage)])
             drawn.append(z)
             log_ps.append(log_prob(p, z))

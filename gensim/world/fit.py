@@ -33,6 +33,7 @@ COUNTED = 2000  # frames whose colours are counted
 COUNTED_BATCHES = 8  # batches whose classes are
 RAREST = 12.0  # weight of the rarest class of pixels
 CHECKPOINT = "fit/checkpoint.safetensors"
+DEFAULTS = {"head": FitConfig.head}  # settings that were constants once
 
 
 class Fit:
@@ -88,7 +89,9 @@ class Fit:
         if not path.exists():
             return False
         tensors, meta = load_tensors(path)
-        differ = differing(json.loads(meta.get("config", "{}")), json.loads(self.config.identity()))
+        mine = json.loads(self.config.identity())
+        its = {name: value for name, value in DEFAULTS.items() if name in mine}  # what it did not know was so
+        differ = differing(its | json.loads(meta.get("config", "{}")), mine)
         if differ:
             raise ValueError(f"{path} belongs to a fit with {differ}: give the same to go on, or another --out")
         self.net.module.load_state_dict(under("net.", tensors))

@@ -59,8 +59,9 @@ def gather_starts(world: World, dataset: Dataset, mids: int, seed: int) -> Start
 
 
 def conditions(world: World, episodes: Sequence[Header | Episode]) -> np.ndarray:
-    """The conditions (n, c) in 0..1 of episodes."""
-    extras = Extras(world.spec, 0)
+    """The conditions (n, c) in 0..1 of episodes, in the order in which the world is told them."""
+    limits = world.spec.get("conditions") or {}
+    extras = Extras({"conditions": {name: limits[name] for name in world.config.conditions}}, 0)
     return np.stack([extras.conditions(one.meta) for one in episodes])
 
 

@@ -18,6 +18,7 @@ from gensim.core.seeds import Stream, uniform
 from gensim.episodes import ActionSpec, Episode, read_episode
 from gensim.episodes.sample import Extras
 from gensim.episodes.store import Header, Layer
+from gensim.world.labelling import check_depth
 
 FORMAT = 1
 LIMIT = 3_000_000  # bytes of heldout.npz
@@ -41,7 +42,7 @@ class Heldout:
         meta: format, env_id, env_kwargs, size, skip and action; of data with labels also what these are.
         layers: labels of the frames by name, where the data have them: classes, depth, and instances.
         numbers: what the simulator tells of each frame, float32 (n, t, r).
-        cond: the conditions of each segment's episode in 0..1, float32 (n, c).
+        cond: the conditions of each segment's episode in 0..1, float32 (n, c), by name in alphabetical order.
     """
 
     png: np.ndarray
@@ -93,6 +94,8 @@ class Heldout:
             past[row, :s] = tape.act[:s]
         seeds = [header.meta.get("seed") for header in headers]
         meta = {"format": FORMAT} | {key: headers[0].meta.get(key) for key in _ABOUT if key in headers[0].meta}
+        between: dict[str, Any] = headers[0].meta.get("conditions") or {}
+        meta |= {"conditions": dict(sorted(between.items()))} if between else {}  # in the order that files have them
         extras, index = Extras(meta, 0), [np.arange(s, s + length) for s in start]
         layers = {
             name: _joined([_picked(tape.layers[name], i) for tape, i in zip(tapes, index)])
@@ -139,6 +142,14 @@ class Heldout:
         found = np.stack([held.at(i) for i in range(len(held.offsets) - 1)])
         found = found.reshape(len(self), self.length, *found.shape[1:])
         return found / np.float32(self.meta["depth"]["steps"]) if name == "depth" else found
+
+    def told(self, names: Sequence[str]) -> np.ndarray:
+        """The conditions (n, c) in 0..1 of these names; ValueError where one is not there."""
+        there = sorted(self.meta.get("conditions") or {})
+        missing = [name for name in names if name not in there]
+        if missing:
+            raise ValueError(f"no condition {', '.join(missing)}: these frames have {', '.join(there) or 'none'}")
+        return self.cond[:, [there.index(name) for name in names]] if names else np.zeros((len(self), 0), np.float32)
 
     @property
     def inputs(self) -> np.ndarray:
@@ -244,10 +255,14 @@ class Heldout:
             if layer.offsets.shape != (n * t + 1,) or layer.offsets[0] or layer.offsets[-1] != len(layer.png):
                 raise ValueError(f"{name} do not fit the frames")
             _check_pictures(layer.png, layer.offsets, shape_of(self.meta), name)
-        if told[0] and not 1 <= int(self.meta["depth"]["steps"]) < 2**16:
-            raise ValueError("its distances have no steps")
+        if told[0]:
+            check_depth(self.meta["depth"])
+            depths = {name: 16 if name == "depth" else 8 for name in self.layers}
+            wrong = [name for name, bits in depths.items() if not _is_grey(self.layers[name], bits)]
+            if wrong or self.layer("classes").max() >= told[0]:
+                raise ValueError(f"{', '.join(wrong) or 'classes'} are not what pixels are labelled with")
         for rows, shape in ((self.numbers, (n, t, told[1])), (self.cond, (n, told[2]))):
-            if rows.dtype != np.float32 or (shape[-1] and rows.shape != shape) or not np.isfinite(rows).all():
+            if rows.dtype != np.float32 or rows.shape != shape or not np.isfinite(rows).all():
                 raise ValueError("numbers or conditions do not fit the frames")
 
     def _check_steps(self, action: ActionSpec) -> None:
@@ -268,6 +283,11 @@ _ABOUT = (
 _ARRAYS = ("png", "offsets", "act", "rew", "term", "trunc", "start", "past", "seed", "episode")
 _ROWS = ("numbers", "cond")  # where there are any
 LAYERS = ("classes", "instances", "depth")
+
+
+def _is_grey(layer: Layer, bits: int) -> bool:
+    """Whether each picture's head says that it is grey, of so many bits a pixel."""
+    return {bytes(layer.png[a + 24 : a + 26]) for a in layer.offsets[:-1]} == {bytes([bits, 0])}
 
 
 def _picked(layer: Layer, index: np.ndarray) -> Layer:

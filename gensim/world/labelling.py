@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -38,6 +39,15 @@ def per_frame(real: Labels, said: Labels, k: int) -> np.ndarray:
     shape = said.classes.shape
     truth = np.broadcast_to(real.classes, shape).reshape(-1, *shape[3:])
     return confusion(truth, said.classes.reshape(truth.shape), k).reshape(*shape[:3], k, k)
+
+
+def check_depth(about: dict[str, Any]) -> None:
+    """ValueError unless there are steps of distances, between two distances."""
+    near, far, steps = (about[name] for name in ("near", "far", "steps"))
+    if type(steps) is not int or not 1 <= steps < 2**16:
+        raise ValueError(f"steps of distances: a whole number from 1 to 65,535, not {steps}")
+    if not (type(near) in (int, float) and type(far) in (int, float) and 0 < near < far < float("inf")):
+        raise ValueError(f"distances from {near} to {far}: give two above 0, the nearer first")
 
 
 def confusion(real: np.ndarray, said: np.ndarray, k: int) -> np.ndarray:

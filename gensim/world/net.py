@@ -52,7 +52,8 @@ class Net(nn.Module):
         Encoder and decoder learn from `decoded` frames of each window, drawn anew: neighbours look alike, and
         images are most of the cost. The dynamics and the heads learn from all. `weights` maps frames (m, h, w, 3)
         to the weights (m, h, w) of their pixels' errors, 1 where it is None. Where pixels have labels, the batch says
-        which frames are decoded.
+        which frames are decoded. With stages, the divergence is that of each stage given the ones before it as they
+        were drawn, and the encoder is not paid for what its draws do to later stages.
         """
         c, valid = self.config, batch["valid"].float()  # (b, t)
         b, t = valid.shape

@@ -37,11 +37,16 @@ class Pool:
     def nearest(self, frames: np.ndarray, acts: np.ndarray, k: int = 1) -> np.ndarray:
         """Indices (n, k) of the moments that look like frames (n, h, w, 3) and went on like acts (n, steps, a).
 
-        The nearest first; where there are fewer moments than k, the last of them again.
+        Of each episode the moment that looks most alike is a candidate: neighbours in time are no second opinion. The
+        nearest first; where there are fewer candidates than k, the last of them again.
         """
         thumbs = _thumbs(frames).astype(np.float32)  # (n, d)
         far = np.concatenate([_far(thumbs, self.thumbs[i : i + 2048]) for i in range(0, len(self.thumbs), 2048)], 1)
-        few = np.argsort(far, 1, kind="stable")[:, : self.candidates]  # (n, candidates)
+        begins = np.flatnonzero(np.diff(self.where[:, 0], prepend=-1))
+        parts = zip(begins, np.append(begins[1:], len(self.where)))
+        best = np.stack([a + far[:, a:b].argmin(1) for a, b in parts], 1)  # (n, episodes)
+        order = np.argsort(np.take_along_axis(far, best, 1), 1, kind="stable")[:, : self.candidates]
+        few = np.take_along_axis(best, order, 1)  # (n, candidates)
         other = ((self.acts[few, : acts.shape[1]] - acts[:, None]) ** 2).mean((2, 3))
         order = np.argsort(other, 1, kind="stable")[:, np.minimum(np.arange(k), few.shape[1] - 1)]
         return np.take_along_axis(few, order, 1)

@@ -18,7 +18,6 @@ from gensim.world.world import World
 HORIZONS = (1, 2, 5, 10, 30, 45)
 CONTEXT = 5  # real frames that a dream is told before it goes on alone
 PSNR_MOST = 60.0  # dB, what equal frames count as where means are taken
-NEIGHBOURS = 8  # recorded moments that a mean is taken of
 DRAWS = 1000  # bootstrap samples
 Figure = dict[str, list[float]]
 Measure = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -90,7 +89,7 @@ class Futures:
         horizons: steps after the context's last frame.
         context: the contexts' last frames, uint8 (n, h, w, 3).
         sides: frames uint8 (n, m, q, h, w, 3), m samples, of "real" and of its rivals: "dream", "mean dream" (of the
-            samples), "repeated" and, with a pool, "nearest" and "mean nearest" (of the `NEIGHBOURS` nearest).
+            samples), "repeated" and, with a pool, "nearest" and "mean nearest" (of as many).
         tracks: one sample of each at every step from the context's last frame on, (n, 1 + steps, h, w, 3).
         rew: the rewards of all steps up to the last horizon: recorded float32 (n, steps).
         dreamed: those that were dreamed, float32 (n, m, steps).
@@ -117,6 +116,11 @@ class Futures:
     def real(self) -> np.ndarray:
         """What was recorded, uint8 (n, 1, q, h, w, 3)."""
         return self.sides["real"]
+
+    @property
+    def single(self) -> dict[str, np.ndarray]:
+        """The sides that are frames of their own, not means of several: what readings of frames can be made of."""
+        return {name: frames for name, frames in self.sides.items() if not name.startswith("mean ")}
 
     @property
     def rivals(self) -> dict[str, np.ndarray]:
@@ -148,7 +152,7 @@ def futures(
     sides = {"dream": frames, "mean dream": averaged(frames)}
     told = {} if labels is None or not heldout.layers else {"dream": labels} | _recorded(heldout, horizons)
     if pool is not None:
-        where = pool.found(context, heldout.inputs[:, CONTEXT - 1 : last], NEIGHBOURS)  # (n, k, 2)
+        where = pool.found(context, heldout.inputs[:, CONTEXT - 1 : last], samples)  # (n, k, 2)
         tracks["nearest"] = pool.play(where[:, :1], range(1 + max(horizons)))[:, 0]
         sides["mean nearest"] = averaged(pool.play(where, horizons))
         if told:
@@ -192,7 +196,7 @@ def filtered(world: World, heldout: Heldout, frames: int = CONTEXT, seed: int = 
     """The states (n,) after each segment's first frames, the world having seen nothing before them."""
     acts, shown = heldout.inputs, heldout.frames
     keys = fold(np.full(len(heldout), seed, np.uint64), np.arange(len(heldout)))
-    state = world.first(shown[:, 0], keys, cond=heldout.cond if heldout.cond.size else None)
+    state = world.first(shown[:, 0], keys, cond=heldout.told(world.config.conditions))
     opens = (heldout.start == 0).astype(np.int64)
     state.h = world.net.dynamics.initial.detach()[opens].float().clone()  # mid-episode it is another memory
     for t in range(1, frames):

@@ -1,9 +1,9 @@
 """How hot a world's prior is: as hot as it takes for random play to last as long in dreams as it really did.
 
-The variables of a latent are drawn each by itself, so what takes several of them at once, such as a fireball that
-leaves a hand, can come too rarely in dreams though each variable's law is learned well. One temperature for all logits
-is found on recorded episodes and folded into the weights; the law at temperature 1 is then the mended
-one, everywhere.
+Variables of a latent that are drawn at once are drawn each by itself, so what takes several of them, such as a fireball
+that leaves a hand, can come too rarely in dreams though each variable's law is learned well. One temperature for all
+logits is found on recorded episodes and folded into the weights; the law at temperature 1 is then the mended one,
+everywhere.
 
 Reference: On Calibration of Modern Neural Networks (Guo et al., 2017), arXiv:1706.04599.
 """
@@ -16,7 +16,7 @@ import numpy as np
 from torch import Tensor
 
 from gensim.episodes import Dataset, Episode, read_episode
-from gensim.world.furnish import action_rows
+from gensim.world.furnish import action_rows, conditions
 from gensim.world.world import World
 
 STRIDE = 1.1  # one temperature to the next
@@ -87,7 +87,8 @@ def life(world: World, episodes: Sequence[Episode], steps: int) -> float:
     An episode that was shorter gives its actions again from the first: they were drawn without looking.
     """
     acts = [action_rows(world, episode) for episode in episodes]
-    state = world.first(np.stack([e.frame(0) for e in episodes]), np.arange(len(episodes), dtype=np.uint64))
+    keys = np.arange(len(episodes), dtype=np.uint64)
+    state = world.first(np.stack([e.frame(0) for e in episodes]), keys, cond=conditions(world, episodes))
     alive, total = np.ones(len(episodes)), 0.0
     for t in range(steps):
         total += float(alive.mean())

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cached_property, lru_cache, partial
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from gensim.core.seeds import Stream, uniform
 from gensim.episodes.actions import ActionSpec
 from gensim.world.config import NAMES, NetConfig
 from gensim.world.fast import Dreamed, Fast, traced
+from gensim.world.labelling import check_depth
 from gensim.world.net import Net
 from gensim.world.starts import Starts
 from gensim.world.state import State, Step
@@ -35,7 +36,7 @@ PAINTED = 8  # frames of a tile: convolutions gain little from more, and a singl
 SEEN = 4  # real frames of a tile: who filters often has one row alone
 Tile = Callable[..., Sequence[Tensor]]
 Edit = Callable[[str, Tensor], Tensor]
-Proposal = Callable[[Tensor], Tensor]
+Proposal = Callable[[Tensor, int], Tensor]
 
 
 class World:
@@ -154,8 +155,9 @@ class World:
     ) -> tuple[State, Step]:
         """One imagined step under actions (n, k) in -1..1.
 
-        proposal maps the log-law (rows, groups, classes) float32 to the log-law to sample from, stage after stage;
-        edit(name, activation) may change "h" (the new memory) and "prior" (the logits).
+        proposal(log-law, stage) maps the log-law (rows, groups, classes) float32 to the log-law to sample from;
+        edit(name, activation) may change "h" (the new memory) and "prior" (the logits). In a world with stages both
+        are asked once a stage, with its groups alone, and the logits are "prior.0", "prior.1" and so on.
         """
         draws = uniform(state.keys(), Stream.PRIOR, state.step.numpy(), self.config.groups)
         ends = uniform(state.keys(), Stream.TERM, state.step.numpy(), 1)
@@ -268,8 +270,7 @@ class World:
             h = self.fast.memory(h, z, act, tally, cond)
             h = edit("h", h) if edit else h
             read, unusual, judges = self.fast.read(h)
-            changed = partial(edit, "prior") if edit else None
-            z, log_p, log_q = self.fast.draw(read, mask, t, u, proposal, changed)
+            z, log_p, log_q = self.fast.draw(read, mask, t, u, proposal, edit)
             return h, z, log_p, log_q, *self.fast.verdict(judges, z, tally, end), unusual
 
         return tile
@@ -407,12 +408,22 @@ def _spec(card: dict[str, Any], folder: Path) -> dict[str, Any]:
             raise ValueError("fps is above 0, and skip a whole number from 1")
         if not isinstance(spec.get("env_id", ""), str):
             raise ValueError("env_id is a text")
+        limits = spec.get("conditions") or {}
+        if [*limits] != [*net.get("conditions", ())] or not all(_is_span(ends) for ends in limits.values()):
+            raise ValueError("its conditions are not those of the network, each between two numbers")
+        if net.get("labels") and spec.get("depth"):
+            check_depth(spec["depth"])
         if not all(type(value) in (int, float) for value in (spec.get("calibrated") or {}).values()):
             raise ValueError("what calibrated it are numbers by name")
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as fault:
         text = f"{folder}/world.json does not say what the world imitates ({line(fault)}); fit the world again"
         raise ValueError(text) from fault
     return spec
+
+
+def _is_span(ends: Any) -> bool:
+    """Whether these are two numbers, the smaller first."""
+    return len(ends) == 2 and all(type(end) in (int, float) for end in ends) and ends[0] < ends[1] < math.inf
 
 
 def _about(config: NetConfig, spec: dict[str, Any]) -> str:
