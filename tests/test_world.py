@@ -131,6 +131,13 @@ def test_rows_do_not_feel_each_other(world, rows, dropout):
     np.testing.assert_array_equal(world.decode(whole)[rows], world.decode(part))
 
 
+def test_frames_are_seen_however_they_lie_in_memory(world):
+    frames = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
+    turned = frames[..., ::-1].copy()[..., ::-1]  # as a decoder gives them: strides below zero
+    keys = np.arange(3, dtype=np.uint64)
+    assert min(turned.strides) < 0 and same(world.first(frames, keys), world.first(turned, keys))
+
+
 def test_one_thread_and_two_give_equal_bytes(world):
     def dream():
         state = world.start(np.arange(40, dtype=np.uint64))

@@ -307,7 +307,7 @@ class World:
                 f"frames of {frames.dtype} {frames.shape}: give uint8 {asked}, resized with gensim.core.frames.resize"
             )
         draws = uniform(state.keys(), Stream.POSTERIOR, state.step.numpy(), self.config.groups)
-        z, log_q = map_tiles(self.fast.see, torch.from_numpy(frames), _rows(draws), size=SEEN)
+        z, log_q = map_tiles(self.fast.see, torch.from_numpy(np.ascontiguousarray(frames)), _rows(draws), size=SEEN)
         return z, log_q
 
     def _opened(self, seeds: np.ndarray, h: Tensor, z: Tensor, dropout: bool) -> State:
