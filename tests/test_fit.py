@@ -100,21 +100,24 @@ from pathlib import Path
 from gensim.world import FitConfig
 from gensim.world.fit import fit
 sizes = dict(steps=12, batch=2, length=6, decoded=3, hidden=32, save_every=0)
+if sys.argv[3:]:
+    sizes |= dict(look=6, decay=0.5, cells=True, groups=32, hidden=64, widths=(8, 8, 16), stages=4)
 fit(FitConfig(Path(sys.argv[1]), Path(sys.argv[2]), **sizes), quiet=True)
 """
 
 
-def test_a_killed_fit_goes_on_bit_for_bit(data, tmp_path):
+@pytest.mark.parametrize("looks", [[], ["looks"]])
+def test_a_killed_fit_goes_on_bit_for_bit(data, tmp_path, looks):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    subprocess.run([sys.executable, "-c", RUN, data, whole], check=True)
-    process = subprocess.Popen([sys.executable, "-c", RUN, data, killed])
+    subprocess.run([sys.executable, "-c", RUN, data, whole, *looks], check=True)
+    process = subprocess.Popen([sys.executable, "-c", RUN, data, killed, *looks])
     while not (killed / CHECKPOINT).exists():
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     step = int(load_tensors(killed / CHECKPOINT)[1]["step"])
     assert step >= 1
-    subprocess.run([sys.executable, "-c", RUN, data, killed], check=True)
+    subprocess.run([sys.executable, "-c", RUN, data, killed, *looks], check=True)
     assert sha256(whole / "world.safetensors") == sha256(killed / "world.safetensors")
     assert sha256(whole / "starts.npz") == sha256(killed / "starts.npz")
 

@@ -1,6 +1,7 @@
 """The laws of the models: probabilities that sum to one, means that are right, gradients that arrive."""
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -9,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gensim.core.seeds import Stream, fold, philox, uniform
+from gensim.models.cellular import CellDynamics
 from gensim.models.dynamics import Dynamics
 from gensim.models.heads import GAIN, DisagreementHead, RewardHead, Tally, TerminationHead
-from gensim.models.vae import Cells, Decoder, Encoder, log_softmax_unimix, sample_straight_through
+from gensim.models.vae import Cells, Decoder, Encoder, grid_of, log_softmax_unimix, sample_straight_through
 from gensim.world.config import NetConfig
 
 WIDTHS = (8, 8, 16, 16)
@@ -78,11 +80,12 @@ def test_each_group_is_drawn_on_its_own():
 
 
 @pytest.mark.parametrize("cells", [False, True])
+@pytest.mark.parametrize("widths", [WIDTHS, WIDTHS[1:]])
 @pytest.mark.parametrize("shape", [(32, 32), (48, 48), (64, 96)])
-def test_frames_keep_their_shape_and_every_weight_gets_a_gradient(shape, cells):
+def test_frames_keep_their_shape_and_every_weight_gets_a_gradient(shape, widths, cells):
     torch.manual_seed(shape[0])  # now and then all of so few units are dead from the first
-    groups = 2 * shape[0] * shape[1] // 256 if cells else 4
-    encoder, decoder = Encoder(shape, WIDTHS, groups, 5, cells), Decoder(shape, WIDTHS, groups, 5, cells=cells)
+    groups = 2 * math.prod(grid_of(shape, widths)) if cells else 4
+    encoder, decoder = Encoder(shape, widths, groups, 5, cells), Decoder(shape, widths, groups, 5, cells=cells)
     x = torch.rand(3, 3, *shape)
     z = sample_straight_through(log_softmax_unimix(encoder(x), 0.01))
     assert z.shape == (3, groups, 5)
@@ -99,6 +102,8 @@ def test_frames_keep_their_shape_and_every_weight_gets_a_gradient(shape, cells):
         ({"groups": 30, "cells": True}, "a multiple of 16 cells"),
         ({"groups": 32, "stages": 5}, "of 5 stages"),
         ({"groups": 32, "width": 96, "cells": True}, "a multiple of 24 cells"),
+        ({"groups": 96, "width": 96, "cells": True, "hidden": 48, "widths": (8, 8, 8)}, "hidden=48: .* of 96 cells"),
+        ({"widths": (8, 8)}, "three or four"),
     ],
 )
 def test_variables_that_cannot_be_dealt_out_are_refused(wrong, named):
@@ -165,6 +170,58 @@ def test_prior_of_a_small_latent_sums_to_one():
     log_p = log_softmax_unimix(dynamics.prior(torch.randn(1, 16)), 0.01)[0].detach()
     total = sum(sum(log_p[g, c] for g, c in enumerate(z)).exp() for z in itertools.product(range(4), repeat=3))
     assert float(total) == pytest.approx(1, abs=1e-5)
+
+
+def celled(**more) -> CellDynamics:
+    """Small dynamics of four cells of two variables each."""
+    torch.manual_seed(0)
+    dynamics = CellDynamics((2, 2), groups=8, classes=2, actions=2, hidden=32, stages=4, **more)
+    for weight in (dynamics.initial, dynamics.prior_out.bias):
+        torch.nn.init.normal_(weight)
+    return dynamics
+
+
+def test_a_grid_in_one_pass_over_a_window_equals_one_step_after_the_other():
+    dynamics = celled(conditions=1)
+    index, act, cond = torch.randint(2, (3, 6, 8)), torch.rand(3, 6, 2), torch.rand(3, 1)
+    first, steps = torch.tensor([True, False, True]), torch.arange(6.0).expand(3, -1)
+    z = torch.eye(2)[index]
+    h = dynamics.unroll(z, act, steps, first, cond)
+    step = dynamics.initial[first.long()]
+    for t in range(6):
+        torch.testing.assert_close(h[:, t], step)
+        if t < 5:
+            step = dynamics.cell(dynamics.inputs_of(index[:, t], act[:, t + 1], steps[:, t + 1], cond), step)
+    later = z.clone()
+    later[:, 3:] = 1 - later[:, 3:]
+    torch.testing.assert_close(dynamics.unroll(later, act, steps, first, cond)[:, :4], h[:, :4])  # it read the past
+
+
+def test_the_prior_of_a_grid_sums_to_one_and_stages_hear_those_before():
+    dynamics, h = celled(), torch.randn(1, 32)
+    every = torch.tensor([*itertools.product(range(2), repeat=8)])  # (256, 8)
+    z = torch.eye(2)[every]
+    with torch.no_grad():
+        log_p = log_softmax_unimix(dynamics.prior(h.expand(256, -1), None, z), 0.01)
+        read = dynamics.read(h).expand(256, -1)
+        for stage in range(4):  # of indices, the same as of one-hot latents
+            at = dynamics.part(stage)
+            law = log_softmax_unimix(dynamics.stage(read, None, stage), 0.01)
+            torch.testing.assert_close(law, log_p[:, at])
+            read = read + dynamics.told_of(every[:, at], stage) if stage < 3 else read
+    assert float((log_p * z).sum((1, 2)).exp().sum()) == pytest.approx(1, abs=1e-5)
+    assert log_p[:, :2].std(0).max() < 1e-6 < log_p[:, 2:4].std(0).min()
+
+
+def test_cells_are_alike():
+    """But for its edges and what is usual where, a grid that is shifted is told the same, shifted."""
+    torch.manual_seed(0)
+    dynamics, index = CellDynamics((5, 8), 40, 3, 2, 160, summary=4), torch.randint(3, (1, 5, 8))
+    flat = lambda grid: grid.flatten(1)[:, dynamics.cell_of]  # noqa: E731
+    act, steps = torch.zeros(1, 2), torch.zeros(1)
+    with torch.no_grad():
+        one, two = (dynamics.inputs_of(flat(x), act, steps).view(5, 8, -1) for x in (index, index.roll(1, 2)))
+    torch.testing.assert_close(one[1:-1, 1:-2], two[1:-1, 2:-1])
 
 
 @given(st.floats(-400, 400))

@@ -69,7 +69,12 @@ class Sampler:
         mirror: what each action becomes in a mirror, as `ActionSpec.mirror` takes it: half of the windows are given
             mirrored. None for none.
         decoded: so many frames of each window have labels, where the data have any.
+        opening: the least share of windows that begin with an episode's first frame.
     """
+
+    laws: list[np.ndarray] | None = None
+    """Once given, log-laws (T + 1, groups, classes) of every episode's frames: windows then hold these, as "log_q" in
+    `more`, and neither frames nor labels."""
 
     def __init__(
         self,
@@ -82,6 +87,7 @@ class Sampler:
         threads: int = 2,
         mirror: Sequence[int] | None = None,
         decoded: int = 6,
+        opening: float = START_SHARE,
     ) -> None:
         if length < 1 or batch < 1 or threads < 1 or not 0.0 <= holdout < 1.0:
             raise ValueError("length, batch and threads are at least 1, and 0 <= holdout < 1")
@@ -89,7 +95,7 @@ class Sampler:
         self.length, self.rows, self.seed, self.mirror = length, batch, int(seed), mirror
         if mirror is not None:
             self.action.check_mirror(mirror)
-        self.extras = Extras(dataset.spec, min(decoded, length))
+        self.extras, self.opening = Extras(dataset.spec, min(decoded, length)), opening
         if mirror is not None and dataset.spec.get("numbers"):
             raise ValueError("mirror: nothing says which of this data set's numbers change their sign; fit without")
         aside = [is_heldout(header, holdout) for header in dataset.episodes]
@@ -131,7 +137,7 @@ class Sampler:
         rows = list(self._pool.map(self.window, episode.tolist(), start.tolist(), turned.tolist()))
         names = [field.name for field in fields(Batch)][:-1]
         batch = Batch(**{name: np.stack([getattr(row, name) for row in rows]) for name in names})  # type: ignore[arg-type]
-        if not self.extras:
+        if not self.extras and self.laws is None:
             return batch
         order = np.random.Generator(np.random.Philox(key=[self.seed, 2**61 + step])).random(batch.valid.shape)
         order = (order + ~batch.valid).argsort(1, kind="stable")  # frames that are not there come last
@@ -150,12 +156,18 @@ class Sampler:
         """One window, without the leading b: frame `start` of an episode and those after it."""
         tape = self._tapes[episode]
         try:
-            cut = _cut(tape, self.length, self.shape, self.action, episode, start)
+            shape = self.shape if self.laws is None else (0, 0)
+            cut = _cut(tape, self.length, shape, self.action, episode, start)
         except ValueError as error:
             raise ValueError(f"{self.episodes[episode].path} cannot be used: {error}") from error
         if not mirrored or self.mirror is None:
             return cut
         return replace(cut, frames=cut.frames[:, :, ::-1], act=self.action.mirror(cut.act, self.mirror))
+
+    def pictures(self, episode: int) -> np.ndarray:
+        """All frames uint8 (T + 1, h, w, 3) of an episode."""
+        tape = self._tapes[episode]
+        return np.stack([*self._pool.map(tape.frame, range(len(tape) + 1))])
 
     def moments(self) -> tuple[np.ndarray, np.ndarray]:
         """Means and standard deviations (r,) of the numbers that episodes tell."""
@@ -163,6 +175,11 @@ class Sampler:
         return numbers.mean(0), numbers.std(0) + 1e-3
 
     def _more(self, episode: int, start: int, order: np.ndarray, mirrored: bool) -> dict[str, np.ndarray]:
+        if self.laws is not None:
+            found = replace(self.extras, decoded=0).cut(self._tapes[episode], start, self.length, order)
+            law = self.laws[episode][start : start + self.length]
+            blank = np.zeros((self.length - len(law), *law.shape[1:]), law.dtype)
+            return found | {"log_q": np.concatenate([law, blank])}
         found = self.extras.cut(self._tapes[episode], start, self.length, order)
         pictures = [name for name in ("classes", "depth") if mirrored and name in found]
         return found | {name: found[name][..., ::-1] for name in pictures}
@@ -174,7 +191,7 @@ class Sampler:
         episode = np.searchsorted(self._ends, ticket, side="right")
         frames = self._lengths[episode]
         begin = ticket - self._ends[episode] + frames  # its window begins at 1 - length .. frames - 1
-        start = np.where(rng.random(self.rows) < START_SHARE, 0, np.maximum(begin, 0))
+        start = np.where(rng.random(self.rows) < self.opening, 0, np.maximum(begin, 0))
         return episode, start, (rng.random(self.rows) < 0.5) & (self.mirror is not None)
 
     def _read(self, path: object) -> Episode:
@@ -205,7 +222,7 @@ class Extras:
         """The `more` of a window, of which the frames that come first in an order (t,) have labels."""
         some, n = order[: self.decoded], min(length, len(tape) + 1 - start)
         found: dict[str, np.ndarray] = {"cond": self.conditions(tape.meta)}
-        if self.spec.get("labels"):
+        if self.spec.get("labels") and self.decoded:
             at = [start + min(i, n - 1) for i in some.tolist()]
             found |= {"some": some, "classes": np.stack([tape.layers["classes"].at(i) for i in at])}
             depth = np.stack([tape.layers["depth"].at(i) for i in at])
@@ -237,7 +254,7 @@ def is_heldout(header: Header, share: float) -> bool:
 def _cut(tape: Episode, length: int, shape: tuple[int, int], action: ActionSpec, episode: int, start: int) -> Batch:
     n = min(length, len(tape) + 1 - start)
     frames = np.zeros((length, *shape, 3), np.uint8)
-    for i in range(n):
+    for i in range(n if frames.size else 0):
         frames[i] = tape.frame(start + i)
     index = np.arange(start, start + length)
     first, valid = index == 0, np.arange(length) < n

@@ -17,9 +17,10 @@ class Encoder(nn.Module):
 
     Arguments:
         shape: height and width of the frame in pixels, multiples of 16.
-        widths: channels after each of the four halvings.
+        widths: channels after each halving; three or four.
         groups, classes: the latent is `groups` categorical variables of `classes` values.
-        cells: whether each variable tells of a cell of 16 pixels a side, all cells alike, instead of the whole frame.
+        cells: whether each variable tells of a cell of what the halvings leave, 8 or 16 pixels a side and all cells
+            alike, instead of the whole frame.
     """
 
     def __init__(
@@ -29,8 +30,8 @@ class Encoder(nn.Module):
         self.groups, self.classes = groups, classes
         channels = [3, *widths]
         self.convs = nn.ModuleList(nn.Conv2d(i, o, 4, 2, 1) for i, o in zip(channels, channels[1:]))
-        self.squeeze = nn.Conv2d(widths[-1], widths[-1] // 2, 1)
-        grid = (shape[0] // 16, shape[1] // 16)
+        self.squeeze = nn.Conv2d(widths[-1], widths[-1] // 2, 3 if cells else 1, 1, int(cells))
+        grid = grid_of(shape, widths)
         self.cells = Cells(grid, groups, classes) if cells else None
         if self.cells is None:
             self.out: nn.Module = nn.Linear(widths[-1] // 2 * math.prod(grid), groups * classes)
@@ -42,10 +43,15 @@ class Encoder(nn.Module):
         """Maps frames (n, 3, h, w) in -1..1 to logits (n, groups, classes)."""
         for conv in self.convs:
             x = F.relu(conv(x), inplace=True)  # (n, widths[i], h / 2, w / 2)
-        x = F.relu(self.squeeze(x), inplace=True)  # (n, widths[-1] / 2, h / 16, w / 16)
+        x = F.relu(self.squeeze(x), inplace=True)  # (n, widths[-1] / 2, rows, columns)
         if self.cells is not None:
             return self.cells.ordered(self.out(x) + self.place)
         return self.out(x.flatten(1)).unflatten(-1, (self.groups, self.classes))  # (n, groups, classes)
+
+
+def grid_of(shape: tuple[int, int], widths: Sequence[int]) -> tuple[int, int]:
+    """Rows and columns that are left of a frame of this shape after as many halvings as there are widths."""
+    return shape[0] >> len(widths), shape[1] >> len(widths)
 
 
 class Cells(nn.Module):
@@ -99,7 +105,7 @@ class Decoder(nn.Module):
         cells: bool = False,
     ) -> None:
         super().__init__()
-        self.grid = (widths[-1] // 2, shape[0] // 16, shape[1] // 16)  # channels, rows, columns
+        self.grid = (widths[-1] // 2, *grid_of(shape, widths))  # channels, rows, columns
         self.cells = Cells(self.grid[1:], groups, classes) if cells else None
         if self.cells is None:
             self.inp: nn.Module = nn.Linear(groups * classes, math.prod(self.grid))
@@ -111,7 +117,8 @@ class Decoder(nn.Module):
         widths = widths[::-1]
         self.convs = nn.ModuleList(nn.ConvTranspose2d(i, o, 4, 2, 1) for i, o in zip(widths, widths[1:]))
         self.out = nn.Conv2d(widths[-1], 12, 3, 1, 1)
-        self.labels = nn.Conv2d(widths[-1], 4 * labels, 3, 1, 1) if labels else None
+        near = 1 if cells else 3  # of whole frames 3 x 3, as worlds have it that were fitted so
+        self.labels = nn.Conv2d(widths[-1], 4 * labels, near, 1, near // 2) if labels else None
 
     def forward(self, z: Tensor) -> Tensor:
         """Maps one-hot latents (n, groups, classes) to frames (n, 3, h, w), about -1..1."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from gensim.core.frames import check_side
+from gensim.models.vae import grid_of
 
 NAMES = ("labels", "conditions", "readouts", "kinds")
 LATER = ("clock", "width", "cells", "stages", *NAMES)  # settings that worlds from before them have not
@@ -28,7 +30,7 @@ class NetConfig:
     hidden: int = 512
     """Width of the memory."""
     widths: tuple[int, ...] = (16, 48, 64, 160)
-    """Channels after each of the four halvings of the frame."""
+    """Channels after each halving of the frame; four of them, or three."""
     head: int = 256
     """Width of the reward and termination heads."""
     dropout: float = 0.1
@@ -40,7 +42,8 @@ class NetConfig:
     width: int | None = None
     """Width of a frame in pixels, a multiple of 16; None where it is square."""
     cells: bool = False
-    """Whether each variable tells of one cell of 16 pixels a side, all cells alike, instead of the whole frame."""
+    """Whether each variable tells of one cell of what the halvings leave, 8 or 16 pixels a side, instead of the whole
+    frame. The memory is then a grid of such cells, too, and all cells are alike."""
     stages: int | None = None
     """Ordered parts of a latent, each drawn given those before it; None where all variables are drawn at once."""
     labels: tuple[str, ...] = ()
@@ -55,14 +58,21 @@ class NetConfig:
     def __post_init__(self) -> None:
         for side in self.shape:
             check_side(side)
-        if len(self.widths) != 4:
-            raise ValueError(f"widths={self.widths}: give four numbers of channels, one a halving")
-        check_groups(self.groups, self.shape if self.cells else None, self.stages or 1)
+        if len(self.widths) not in (3, 4):
+            raise ValueError(f"widths={self.widths}: give three or four numbers of channels, one a halving")
+        check_groups(self.groups, self.grid if self.cells else None, self.stages or 1)
+        if self.cells and self.hidden % math.prod(self.grid):
+            raise ValueError(f"hidden={self.hidden}: give a multiple of {math.prod(self.grid)} cells")
 
     @property
     def shape(self) -> tuple[int, int]:
         """Height and width of a frame."""
         return self.size, self.width or self.size
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of cells."""
+        return grid_of(self.shape, self.widths)
 
     def to_dict(self) -> dict[str, Any]:
         """The same as JSON has it; of what came later, that alone which is used."""
@@ -70,9 +80,9 @@ class NetConfig:
         return {name: value for name, value in told.items() if name not in LATER or value}
 
 
-def check_groups(groups: int, shape: tuple[int, int] | None, stages: int) -> None:
-    """ValueError unless variables can be dealt out to the cells of a frame of this shape, if any, and to stages."""
-    cells = 1 if shape is None else (shape[0] // 16) * (shape[1] // 16)
+def check_groups(groups: int, grid: tuple[int, int] | None, stages: int) -> None:
+    """ValueError unless variables can be dealt out to the cells of a grid, if any, and to stages."""
+    cells = 1 if grid is None else math.prod(grid)
     if groups % cells or stages < 1 or groups % stages:
         raise ValueError(f"groups={groups}: give a multiple of {cells} cells, and of {stages} stages")
 
@@ -99,6 +109,15 @@ class FitConfig:
     """Frames of a window that encoder and decoder are trained on; neighbours look alike."""
     lr: float = 6e-4
     """Learning rate of Adam."""
+    look: int = 0
+    """So many steps at first for encoder and decoder alone, each of as many frames as other steps decode, with the
+    divergence that of a frame's latent from all frames' latents. They stand from then on, and the rest learns from
+    latents that are found once: most of the cost of a step is gone. 0: all parts learn together."""
+    look_lr: float = 2e-3
+    """Learning rate of these steps."""
+    decay: float = 0.0
+    """Share of the steps, at their end, over which the learning rate falls to zero; of both kinds of steps, if `look`
+    makes two. It asks for `steps`."""
     warmup: int = 100
     """Steps over which the learning rate rises from zero; the encoder's begins then and takes twice as many, for a
     decoder that can draw nothing yet drives the latents to where they say nothing."""
@@ -146,14 +165,15 @@ class FitConfig:
     """Width of the memory."""
     groups: int = 32
     """Categorical variables in a latent, of 32 values each."""
-    widths: tuple[int, int, int, int] = (16, 48, 64, 160)
-    """Channels after each of the four halvings of the frame."""
+    widths: tuple[int, ...] = (16, 48, 64, 160)
+    """Channels after each halving of the frame; four of them, or three."""
     head: int = 256
     """Width of the reward and termination heads."""
     cells: bool = False
-    """Whether each variable of a latent tells of one cell of 16 pixels a side instead of the whole frame: for scenes
-    in which many small things move. `groups` is then a multiple of the number of cells. With twice as many stages as
-    a cell has variables, every other cell is drawn first, as on a chequerboard, and the rest given those."""
+    """Whether each variable of a latent tells of one cell of 16 pixels a side, or 8 with three widths, instead of the
+    whole frame, and the memory is a grid of such cells: for scenes in which many small things move. `groups` and
+    `hidden` are then multiples of the number of cells. With twice as many stages as a cell has variables, every other
+    cell is drawn first, as on a chequerboard, and the rest given those."""
     stages: int | None = None
     """Ordered parts of a latent, each drawn given those before it, so that what takes several variables at once comes
     whole; None draws all at once, which is fastest."""
@@ -163,11 +183,17 @@ class FitConfig:
     def __post_init__(self) -> None:
         counts = ("batch", "length", "decoded", "warmup", "settle", "hidden", "groups", "head", "stages", "devices")
         given = {name: getattr(self, name) for name in counts}
+        if self.look < 0:
+            raise ValueError(f"look={self.look}: give a number of steps, or 0")
         wrong = [f"{name}={value}" for name, value in given.items() if value is not None and value < 1]
         if wrong:
             raise ValueError(f"{', '.join(wrong)}: give at least 1")
         if (self.steps is not None and self.steps < 1) or (self.minutes is not None and self.minutes <= 0):
             raise ValueError(f"steps={self.steps}, minutes={self.minutes}: give positive numbers, or none")
+        if not 0 <= self.decay <= 1 or (self.decay and self.steps is None):
+            raise ValueError(f"decay={self.decay}, steps={self.steps}: give a share in 0..1, and a number of steps")
+        if self.look and self.devices > 1:
+            raise ValueError(f"look={self.look} with devices={self.devices}: what looks first learns on one device")
         if self.emphasis is not None:
             top, bottom, left, right, factor = self.emphasis
             if not (0 <= top < bottom <= 1 and 0 <= left < right <= 1 and factor > 0):
@@ -175,6 +201,12 @@ class FitConfig:
                     f"emphasis={self.emphasis}: give top < bottom and left < right as shares in 0..1, "
                     "and a factor above 0"
                 )
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step, warming up apart."""
+        begun, ends, rate = (0, self.look, self.look_lr) if step < self.look else (self.look, self.steps or 0, self.lr)
+        left = (ends - step) / max(1.0, self.decay * (ends - begun))
+        return rate * min(1.0, max(0.0, left)) if self.decay else rate
 
     def identity(self) -> str:
         """What must be equal for a fit to go on, as JSON."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gensim.core.devices import compute_dtype
+from gensim.models.cellular import CellDynamics
 from gensim.models.vae import softmax_unimix
 from gensim.world.net import Net
 
@@ -36,7 +37,11 @@ class Fast:
         self.decoder = copy.decoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.dynamics, self.reward, self.termination = copy.dynamics, copy.reward, copy.termination
         self.disagreement = copy.disagreement
-        readers: list[nn.Linear] = [copy.dynamics.prior_in, copy.disagreement.inp]
+        readers: list[nn.Linear] = [copy.disagreement.inp]
+        if isinstance(copy.dynamics, CellDynamics):
+            copy.dynamics.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        else:
+            readers.insert(0, copy.dynamics.prior_in)
         judges: list[nn.Linear] = [copy.reward.inp, copy.termination.inp]
         self.read_w = torch.cat([m.weight[:] for m in readers] + [m.weight[:, : c.hidden] for m in judges])
         self.read_b = torch.cat([m.bias[:] for m in readers + judges])
@@ -56,7 +61,10 @@ class Fast:
     def read(self, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """What a memory says: to the prior (n, hidden), disagreement (n,), the judges' share (n, 2 head)."""
         x = F.linear(h.to(self.dtype), self.read_w, self.read_b)
-        prior, far, judges = x.split(self.split, -1)
+        if isinstance(self.dynamics, CellDynamics):
+            prior, (far, judges) = self.dynamics.read(h), x.split(self.split, -1)
+        else:
+            prior, far, judges = x.split(self.split, -1)
         return prior, self._spread(far), judges
 
     def judge(self, judges: Tensor, z: Tensor, tally: Tensor) -> tuple[Tensor, Tensor]:
@@ -147,8 +155,9 @@ class Fast:
         """The same frames, classes of their pixels uint8 (n, h, w), and distances float32 (n, h, w) in 0..1."""
         assert self.decoder.labels is not None
         x = self._drawn(z)
-        told = F.pixel_shuffle(self.decoder.labels(x), 2)  # (n, classes + 1, h, w)
-        return self._bytes(self.decoder.out(x)), told[:, :-1].argmax(1).byte(), told[:, -1].float().clamp(0, 1)
+        told = self.decoder.labels(x).unflatten(1, (-1, 4))  # (n, classes + 1, 4 pixels, h / 2, w / 2)
+        classes, far = told[:, :-1].argmax(1).byte(), told[:, -1].float().clamp(0, 1)  # (n, 4, h / 2, w / 2)
+        return self._bytes(self.decoder.out(x)), F.pixel_shuffle(classes, 2)[:, 0], F.pixel_shuffle(far, 2)[:, 0]
 
     def _painting(self, net: Net) -> tuple[Tensor, Tensor]:
         """What each value of each variable adds to the decoder's first layer (latent, channels * cells), and its bias.

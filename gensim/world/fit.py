@@ -24,16 +24,18 @@ from gensim.core.seeds import fold
 from gensim.core.settings import differing
 from gensim.episodes import Dataset, read_episode
 from gensim.episodes.sample import Sampler
+from gensim.models.vae import log_softmax_unimix
 from gensim.world.config import FitConfig, NetConfig
-from gensim.world.net import Net, total
+from gensim.world.net import Net, pictures, total
 from gensim.world.weights import Weights
 from gensim.world.world import World
 
 COUNTED = 2000  # frames whose colours are counted
+LOOKED = 64  # frames that are encoded at once
 COUNTED_BATCHES = 8  # batches whose classes are
 RAREST = 12.0  # weight of the rarest class of pixels
 CHECKPOINT = "fit/checkpoint.safetensors"
-DEFAULTS = {"head": FitConfig.head}  # settings that were constants once
+DEFAULTS = {name: getattr(FitConfig, name) for name in ("head", "look", "look_lr", "decay")}  # settings that were constants once
 
 
 class Fit:
@@ -59,9 +61,10 @@ class Fit:
         """One optimiser step on a batch; returns the loss's parts."""
         generator = torch.Generator(self.fabric.device)
         generator.manual_seed(int(fold(np.array([self.config.seed], np.uint64), self.step)[0]) >> 1)
-        c, warm = self.config, (self.step + 1) / self.config.warmup
+        c, begun = self.config, self.config.look * (self.step >= self.config.look)
+        warm, rate = (self.step - begun + 1) / c.warmup, c.rate(self.step)
         for group, late in zip(self.optimiser.param_groups, (1, 0)):  # the encoder begins when the decoder has
-            group["lr"] = c.lr * min(1.0, max(0.0, (warm - late) / (1 + late)))
+            group["lr"] = rate * min(1.0, max(0.0, (warm - late) / (1 + late)))
         weights = self.weights and partial(self.weights, settled=min(1.0, self.step / c.settle))
         batch = batch | {"balance": 1 + (self.balance - 1) * min(1.0, self.step / c.settle)}
         parts = self.net(self.fabric.to_device(batch), c.free_nats, c.decoded, generator, weights)
@@ -99,6 +102,21 @@ class Fit:
         refill(self.optimiser, under("adam.", tensors))
         self.step, self.seconds = int(meta["step"]), float(meta["seconds"])
         return True
+
+    @torch.no_grad()
+    def stand(self, sampler: Sampler) -> None:
+        """Encoder and decoder stand as they are on average, and windows hold the laws of their frames' latents."""
+        fixed = {k: v for k, v in self.average.items() if k.startswith(("encoder.", "decoder."))}
+        self.net.module.load_state_dict(fixed, strict=False)
+        encoder, unimix = self.net.module.encoder, self.net.module.config.unimix
+
+        def law(episode: int) -> np.ndarray:
+            frames = self.fabric.to_device(torch.from_numpy(sampler.pictures(episode)))
+            with self.fabric.autocast():
+                logits = torch.cat([encoder(pictures(part)) for part in frames.split(LOOKED)])
+            return log_softmax_unimix(logits, unimix).half().cpu().numpy()  # (T + 1, groups, classes)
+
+        sampler.laws = [law(episode) for episode in range(len(sampler.episodes))]
 
     def limit(self, tallies: Tensor) -> None:
         """Tells heads and clock the range (2, 2) of the tallies that there are to learn from."""
@@ -146,8 +164,18 @@ def fit(config: FitConfig, quiet: bool = False) -> World:
     run.limit(torch.from_numpy(sampler.limits))
     run.scale(sampler)
     run.count(sampler)
+    if config.look:
+        if run.step < config.look:
+            _loop(run, _looker(config, dataset), quiet, config.look)
+        run.stand(sampler)
     _loop(run, sampler, quiet)
     return export(run, dataset, sampler)
+
+
+def _looker(config: FitConfig, dataset: Dataset) -> Sampler:
+    """Draws frames, each alone, for encoder and decoder."""
+    rows = config.batch * config.decoded
+    return Sampler(dataset, 1, rows, config.seed, config.holdout, mirror=config.mirror or None, decoded=1, opening=0.0)
 
 
 def net_config(config: FitConfig, spec: dict[str, Any]) -> NetConfig:
@@ -213,17 +241,18 @@ def _calibrated(world: World, dataset: Dataset, sampler: Sampler) -> World:
     return world
 
 
-def _loop(run: Fit, sampler: Sampler, quiet: bool) -> None:
+def _loop(run: Fit, sampler: Sampler, quiet: bool, looks: int | None = None) -> None:
+    """Takes steps up to the goal, or up to so many that look alone."""
     config = run.config
-    goal = config.steps if config.steps or config.minutes else 20_000
+    goal = looks or (config.steps if config.steps or config.minutes else 20_000)
     log = SummaryWriter(str(config.out / "fit" / "log"))
-    progress = bar(_total(goal, config.minutes), "fit", quiet)
+    progress = bar(_total(goal, config.minutes), "look" if looks else "fit", quiet)
     progress.update(int(run.step if goal else run.seconds))
     saved = last = time.monotonic()
     for batch in sampler.prefetch(run.step):
         if run.step >= (goal or np.inf) or run.seconds >= 60 * (config.minutes or np.inf):
             break
-        parts = run.update(_tensors(batch))
+        parts = run.update(_tensors(batch) | ({"look": torch.ones(1)} if looks else {}))
         now = time.monotonic()
         run.seconds, before, last = run.seconds + now - last, run.seconds, now
         progress.update(1 if goal else int(run.seconds) - int(before))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gensim.models.cellular import CellDynamics
 from gensim.models.dynamics import Dynamics
 from gensim.models.heads import DisagreementHead, RewardHead, TellingHead, TerminationHead
 from gensim.models.vae import Decoder, Encoder, log_softmax_unimix, sample_straight_through
@@ -25,8 +27,8 @@ class Net(nn.Module):
         c = self.config = config
         self.encoder = Encoder(c.shape, c.widths, c.groups, c.classes, c.cells)
         self.decoder = Decoder(c.shape, c.widths, c.groups, c.classes, len(c.labels) + bool(c.labels), c.cells)
-        sizes = (c.groups, c.classes, c.actions, c.hidden)
-        self.dynamics = Dynamics(*sizes, c.clock, len(c.conditions), c.stages or 1)
+        sizes = (c.groups, c.classes, c.actions, c.hidden, c.clock, len(c.conditions), c.stages or 1)
+        self.dynamics = CellDynamics(c.grid, *sizes) if c.cells else Dynamics(*sizes)
         self.reward = RewardHead(c.hidden + c.groups * c.classes, c.head)
         self.termination = TerminationHead(c.hidden + c.groups * c.classes, c.head)
         self.disagreement = DisagreementHead(c.hidden, c.groups * c.classes)
@@ -54,37 +56,82 @@ class Net(nn.Module):
         to the weights (m, h, w) of their pixels' errors, 1 where it is None. Where pixels have labels, the batch says
         which frames are decoded. With stages, the divergence is that of each stage given the ones before it as they
         were drawn, and the encoder is not paid for what its draws do to later stages.
+
+        A batch that holds frames' laws, log_q (b, t, groups, classes), trains all but encoder and decoder; one that is
+        to be looked at alone (frames and nothing of time, "look") trains those.
         """
+        if "log_q" in batch:
+            return self._followed(batch, free_nats, generator)
+        if "look" in batch:
+            return self._looked(batch, generator, weights)
         c, valid = self.config, batch["valid"].float()  # (b, t)
         b, t = valid.shape
-        x = batch["frames"].flatten(0, 1).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)  # (b t, 3, h, w)
-        x = x.contiguous(memory_format=torch.channels_last)
+        x = pictures(batch["frames"].flatten(0, 1))  # (b t, 3, h, w)
         some = self._some(valid, decoded, generator) if "some" not in batch else _rows(batch["some"], t)  # (m,)
         log_q = self._posterior(x, some)  # (b t, groups, classes)
         z = sample_straight_through(log_q, generator)
-        drawn, labels = self.decoder.labelled(z[some]) if c.labels else (self.decoder(z[some]), None)
-        error = (drawn.float() - x[some]) ** 2  # (m, 3, h, w)
+        seen = valid.flatten()[some]
+        shown = self._shown(z[some], x[some], batch["frames"].flatten(0, 1)[some], batch, weights, seen)
+        log_q, z = log_q.unflatten(0, (b, t)), z.unflatten(0, (b, t))
+        told, log_p = self._foretold(log_q, z, batch, free_nats, generator)
+        rep = _kl(log_q, log_p.detach()).clamp_min(free_nats).flatten()[some]
+        return {**shown, "rep": _mean(rep, seen), **told}
+
+    def _followed(self, batch: dict[str, Tensor], free_nats: float, generator: torch.Generator) -> dict[str, Tensor]:
+        """Losses of all but encoder and decoder."""
+        log_q = batch["log_q"].float()  # (b, t, groups, classes)
+        return self._foretold(log_q, draw(log_q, generator), batch, free_nats, generator)[0]
+
+    def _looked(
+        self, batch: dict[str, Tensor], generator: torch.Generator, weights: Callable[[Tensor], Tensor] | None
+    ) -> dict[str, Tensor]:
+        """Losses of encoder and decoder alone; "rep" is what a latent says of which of the batch's frames it is."""
+        frames = batch["frames"].flatten(0, 1)
+        x = pictures(frames)  # (m, 3, h, w)
+        log_q = log_softmax_unimix(self.encoder(x), self.config.unimix)
+        z, seen = sample_straight_through(log_q, generator), torch.ones(len(x), device=x.device)
+        shown = self._shown(z, x, frames, batch, weights, seen)
+        usual = log_q.logsumexp(0) - math.log(len(x))  # (groups, classes)
+        return {**shown, "rep": _mean(_kl(log_q, usual), seen)}
+
+    def _shown(
+        self,
+        z: Tensor,
+        x: Tensor,
+        frames: Tensor,
+        batch: dict[str, Tensor],
+        weights: Callable[[Tensor], Tensor] | None,
+        seen: Tensor,
+    ) -> dict[str, Tensor]:
+        """Losses of what is drawn of latents z (m, groups, classes): pictures x, and their labels if there are any."""
+        c = self.config
+        drawn, labels = self.decoder.labelled(z) if c.labels else (self.decoder(z), None)
+        error = (drawn.float() - x) ** 2  # (m, 3, h, w)
         if weights is not None:
-            error = error * weights(batch["frames"].flatten(0, 1)[some])[:, None]
+            error = error * weights(frames)[:, None]
         if c.labels:  # what is rare is small, and is seen
             error = error * batch["balance"][batch["classes"].flatten(0, 1).long()][:, None]
         rec = error.sum((1, 2, 3)) / 4  # (m,) 0..1 units
-        log_q, z = log_q.unflatten(0, (b, t)), z.unflatten(0, (b, t))
+        return {"rec": _mean(rec, seen), **(self._labels(labels, batch, seen) if labels is not None else {})}
+
+    def _foretold(
+        self, log_q: Tensor, z: Tensor, batch: dict[str, Tensor], free_nats: float, generator: torch.Generator
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """Losses of the dynamics and the heads on latents z (b, t, groups, classes), and the dynamics' log-law."""
+        valid = batch["valid"].float()  # (b, t)
         acts, steps, first = batch["act"], batch["tally"][..., 1], batch["first"][:, 0]
         h = self.dynamics.unroll(z, acts, steps, first, batch.get("cond"))  # (b, t, hidden)
-        log_p = log_softmax_unimix(self.dynamics.prior(h, self._masks(b, h, generator), z.detach()), c.unimix)
+        prior = self.dynamics.prior(h, self._masks(len(h), h, generator), z.detach())
+        log_p = log_softmax_unimix(prior, self.config.unimix)
         later = valid.clone()
         later[:, 0] = 0  # nothing has led to a window's first frame
-        rep = _kl(log_q, log_p.detach()).clamp_min(free_nats).flatten()[some]
-        seen = valid.flatten()[some]
-        return {
-            "rec": _mean(rec, seen),
+        x = torch.cat([h, z.flatten(2)], -1)  # (b, t, hidden + groups * classes)
+        parts = {
             "dyn": _mean(_kl(log_q.detach(), log_p).clamp_min(free_nats), valid),
-            "rep": _mean(rep, seen),
-            **self._judgements(h, z, batch, later, generator),
-            **self._telling(h, z, batch, valid),
-            **(self._labels(labels, batch, seen) if labels is not None else {}),
+            **self._judgements(x, h, z, batch, later, generator),
+            **self._telling(x, batch, valid),
         }
+        return parts, log_p
 
     def _labels(self, labels: Tensor, batch: dict[str, Tensor], seen: Tensor) -> dict[str, Tensor]:
         """Losses of what is told (m, classes + 1, h, w) of the pixels of decoded frames."""
@@ -94,10 +141,10 @@ class Net(nn.Module):
         miss = (labels[:, -1].float() - far).abs() * weight
         return {"cls": _mean(told.sum((1, 2)), seen), "far_px": _mean(miss.sum((1, 2)), seen)}
 
-    def _telling(self, h: Tensor, z: Tensor, batch: dict[str, Tensor], valid: Tensor) -> dict[str, Tensor]:
+    def _telling(self, x: Tensor, batch: dict[str, Tensor], valid: Tensor) -> dict[str, Tensor]:
         if self.telling is None:
             return {}
-        told = self.telling(torch.cat([h, z.flatten(2)], -1))
+        told = self.telling(x)
         numbers, kinds = self.telling.loss(told, batch["numbers"], batch["kind"])
         return {"num": _mean(numbers, valid), "kind": _mean(kinds, (batch["kind"] >= 0).float())}
 
@@ -110,9 +157,14 @@ class Net(nn.Module):
         return log_q.index_copy(0, some, log_softmax_unimix(self.encoder(x[some]), self.config.unimix))
 
     def _judgements(
-        self, h: Tensor, z: Tensor, batch: dict[str, Tensor], later: Tensor, generator: torch.Generator
+        self,
+        x: Tensor,
+        h: Tensor,
+        z: Tensor,
+        batch: dict[str, Tensor],
+        later: Tensor,
+        generator: torch.Generator,
     ) -> dict[str, Tensor]:
-        x = torch.cat([h, z.flatten(2)], -1)  # (b, t, hidden + groups * classes)
         rew = self.reward.loss(self.reward(x, batch["tally"]), batch["rew"])
         term = self.termination.loss(self.termination(x, batch["tally"]), batch["term"])
         share = torch.rand((4, len(h)), generator=generator, device=h.device) < 0.7  # (heads, b)
@@ -141,6 +193,20 @@ def total(parts: dict[str, Tensor], fit: FitConfig) -> Tensor:
     """The weighted sum of the loss's parts."""
     weights = {"rec": fit.reconstruction, "rep": fit.rep, "cls": fit.labels, "far_px": 10 * fit.labels}
     return torch.stack([weights.get(name, 1.0) * part for name, part in parts.items()]).sum()
+
+
+def draw(log_q: Tensor, generator: torch.Generator) -> Tensor:
+    """One-hot draws (..., classes) of categorical laws; nothing is learned through them."""
+    cdf = log_q.exp().cumsum(-1)
+    u = torch.rand((*log_q.shape[:-1], 1), generator=generator, device=log_q.device)
+    index = (u * cdf[..., -1:] > cdf).sum(-1).clamp_max(log_q.shape[-1] - 1)
+    return F.one_hot(index, log_q.shape[-1]).float()
+
+
+def pictures(frames: Tensor) -> Tensor:
+    """Frames (m, h, w, 3) uint8 as (m, 3, h, w) in -1..1."""
+    x = frames.permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
+    return x.contiguous(memory_format=torch.channels_last)
 
 
 def _kl(log_q: Tensor, log_p: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from gensim.core.files import atomic_path, inside, line, load_tensors, read_json
 from gensim.core.frames import shape_of
 from gensim.core.seeds import Stream, uniform
 from gensim.episodes.actions import ActionSpec
+from gensim.models.cellular import CellDynamics
 from gensim.world.config import NAMES, NetConfig
 from gensim.world.fast import Dreamed, Fast, traced
 from gensim.world.labelling import check_depth
@@ -51,7 +52,9 @@ class World:
         self.config, self.net = net.config, net.eval()
         self.fast = Fast(net)
         self.action_dim = net.config.actions
-        self.latent_dim = net.config.hidden + net.config.groups * net.config.classes
+        self.tile = TILE // 2 if net.config.cells else TILE  # of a grid's memory half the rows are work enough
+        whole = net.config.hidden + net.config.groups * net.config.classes
+        self.latent_dim = net.dynamics.seen if isinstance(net.dynamics, CellDynamics) else whole
         self.folder: Path | None = None
 
     # ---------------------------------------------------------------- making and keeping
@@ -174,7 +177,7 @@ class World:
             _rows(draws),
             _rows(ends)[:, 0],
         )
-        return self._moved(state, map_tiles(f, *rows), state.age + 1)
+        return self._moved(state, map_tiles(f, *rows, size=self.tile), state.age + 1)
 
     def observe(
         self, state: State, act: np.ndarray, frames: np.ndarray, rew: np.ndarray | None = None
@@ -196,7 +199,7 @@ class World:
             return h, z, log_p, log_p, *self.fast.verdict(judges, z, tally, end), unusual
 
         rows = (state.h, state.z, z, state.tally, state.cond, _rows(act), state.mask, _rows(ends)[:, 0])
-        parts = map_tiles(tile, *rows)
+        parts = map_tiles(tile, *rows, size=self.tile)
         new, step = self._moved(state, parts, torch.zeros_like(state.age))
         if rew is not None:
             new.tally[:, 0] = state.tally[:, 0] + torch.from_numpy(np.asarray(rew, np.float32))
@@ -228,11 +231,17 @@ class World:
             numbers, kinds = telling(torch.cat([h, one_hot], 1))
             return telling.units(numbers), kinds.softmax(-1)
 
-        numbers, kinds = map_tiles(tile, state.h, state.z)
+        numbers, kinds = map_tiles(tile, state.h, state.z, size=self.tile)
         return numbers.numpy(), kinds.numpy()
 
     def latent(self, state: State) -> np.ndarray:
-        """The state as one vector (n, latent_dim) float32: the memory, then the one-hot latent."""
+        """The state as one vector (n, latent_dim) float32: the memory, then the one-hot latent.
+
+        Of a world of cells, the means of four cells' memories and of what their latents are read as.
+        """
+        if isinstance(self.net.dynamics, CellDynamics):
+            look = self.net.dynamics.glance
+            return map_tiles(lambda h, z: (look(h, z),), state.h, state.z, size=self.tile)[0].numpy()
         one_hot = F.one_hot(state.z, self.config.classes).flatten(1)
         return torch.cat([state.h, one_hot.float()], 1).numpy()
 
@@ -241,9 +250,9 @@ class World:
     @cached_property
     def _dream(self) -> Tile:
         c = self.config
-        state = self.start(np.arange(TILE, dtype=np.uint64), 0)
-        draws = torch.full((TILE, c.groups), 0.5, dtype=torch.float64)
-        act = torch.zeros(TILE, c.actions)
+        state = self.start(np.arange(self.tile, dtype=np.uint64), 0)
+        draws = torch.full((self.tile, c.groups), 0.5, dtype=torch.float64)
+        act = torch.zeros(self.tile, c.actions)
         rows = (state.h, state.z, state.tally, state.cond, act, state.mask, state.temperature, draws, draws[:, 0])
         return traced(self.fast.dream, *rows)
 
