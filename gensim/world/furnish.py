@@ -18,10 +18,12 @@ from gensim.world.world import World
 
 ROWS = 64
 EACH = 4  # starts in mid-episode from one episode
+MIDS, MEMORIES = 1024, 3_000_000  # most of them, and most bytes of their memories
 
 
-def furnish(world: World, dataset: Dataset, heldout: Sequence[Header], mids: int = 1024, seed: int = 0) -> World:
-    """The world with starts from its own episodes and trust calibrated on held-out ones."""
+def furnish(world: World, dataset: Dataset, heldout: Sequence[Header], mids: int = MIDS, seed: int = 0) -> World:
+    """The world with starts from its own episodes, as many as files stay small with, and trust of held-out ones."""
+    mids = min(mids, MEMORIES // (2 * world.config.hidden))  # numbers of two bytes
     world.starts = gather_starts(world, dataset, mids, seed)
     world.trust = calibrate(world, [read_episode(header.path) for header in heldout], seed)
     return world
