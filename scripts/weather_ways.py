@@ -38,7 +38,8 @@ from gensim.world.quality import CONTEXT, compare, filtered, mean_figure, psnr, 
 
 AT = (1, 10, 30)
 NAMES = tuple(Weather.__annotations__)
-NET: dict[str, Any] = {"groups": 96, "cells": True, "stages": 8, "head": 128, "widths": (32, 64, 64, 160)}
+NET: dict[str, Any] = {"groups": 192, "hidden": 3072, "cells": True, "stages": 4, "head": 96, "widths": (24, 32, 96)}
+RUN: dict[str, Any] = {"batch": 16, "length": 24, "lr": 1e-3, "decay": 0.5}
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Ways:
     work: Path = Path("runs/driving/ways")
     """Folder of the episodes in weather and of both worlds."""
     steps: int = 1500
-    """Optimiser steps of each fit."""
+    """Optimiser steps of each fit; half of them look alone."""
     holdout: float = 0.1
     """Share of the episodes that neither sees."""
     segments: int = 100
@@ -107,7 +108,8 @@ def _under(tape: Episode, spec: dict[str, Any]) -> Episode:
 
 def _fitted(config: Ways, name: str, data: Path) -> World:
     out = config.work / name
-    fit(FitConfig(data=data, out=out, steps=config.steps, holdout=config.holdout, **NET))
+    steps = {"steps": config.steps, "look": config.steps // 2}
+    fit(FitConfig(data=data, out=out, holdout=config.holdout, **steps, **RUN, **NET))
     return World.load(out)
 
 
