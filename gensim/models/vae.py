@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+GAIN = 5.0  # of cells' first laws: their draws say something from the first step on
+
 
 class Encoder(nn.Module):
     """q(z | frame): logits of the latent's categories, from one frame alone.
@@ -38,6 +40,8 @@ class Encoder(nn.Module):
         else:
             self.out = nn.Conv2d(widths[-1] // 2, self.cells.each * classes, 1, bias=False)
             self.place = nn.Parameter(torch.zeros(self.cells.each * classes, *grid))
+            with torch.no_grad():
+                self.out.weight.mul_(GAIN)
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps frames (n, 3, h, w) in -1..1 to logits (n, groups, classes)."""

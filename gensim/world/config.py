@@ -110,11 +110,13 @@ class FitConfig:
     lr: float = 6e-4
     """Learning rate of Adam."""
     look: int = 0
-    """So many steps at first for encoder and decoder alone, each of as many frames as other steps decode, with the
-    divergence that of a frame's latent from all frames' latents. They stand from then on, and the rest learns from
-    latents that are found once: most of the cost of a step is gone. 0: all parts learn together."""
-    look_lr: float = 2e-3
+    """So many steps at first for encoder and decoder alone, with the divergence that of a frame's latent from the
+    step's other frames' latents. They stand from then on, and the rest learns from latents that are found once: most of
+    the cost of a step is gone. 0: all parts learn together."""
+    look_lr: float = 4e-3
     """Learning rate of these steps."""
+    look_frames: int = 16
+    """Frames in each of these steps: at first many small steps lead further than few large ones."""
     decay: float = 0.0
     """Share of the steps, at their end, over which the learning rate falls to zero; of both kinds of steps, if `look`
     makes two. It asks for `steps`."""
@@ -181,7 +183,7 @@ class FitConfig:
     """Accelerators to use, where there are any."""
 
     def __post_init__(self) -> None:
-        counts = ("batch", "length", "decoded", "warmup", "settle", "hidden", "groups", "head", "stages", "devices")
+        counts = ("batch", "length", "decoded", "warmup", "settle", "hidden", "groups", "head", "stages", "devices", "look_frames")
         given = {name: getattr(self, name) for name in counts}
         if self.look < 0:
             raise ValueError(f"look={self.look}: give a number of steps, or 0")

@@ -35,7 +35,8 @@ LOOKED = 64  # frames that are encoded at once
 COUNTED_BATCHES = 8  # batches whose classes are
 RAREST = 12.0  # weight of the rarest class of pixels
 CHECKPOINT = "fit/checkpoint.safetensors"
-DEFAULTS = {name: getattr(FitConfig, name) for name in ("head", "look", "look_lr", "decay")}  # settings that were constants once
+LATER = ("head", "look", "look_lr", "look_frames", "decay")  # settings that were constants once
+DEFAULTS = {name: getattr(FitConfig, name) for name in LATER}
 
 
 class Fit:
@@ -174,8 +175,8 @@ def fit(config: FitConfig, quiet: bool = False) -> World:
 
 def _looker(config: FitConfig, dataset: Dataset) -> Sampler:
     """Draws frames, each alone, for encoder and decoder."""
-    rows = config.batch * config.decoded
-    return Sampler(dataset, 1, rows, config.seed, config.holdout, mirror=config.mirror or None, decoded=1, opening=0.0)
+    about = {"mirror": config.mirror or None, "decoded": 1, "opening": 0.0}
+    return Sampler(dataset, 1, config.look_frames, config.seed, config.holdout, **about)  # type: ignore[arg-type]
 
 
 def net_config(config: FitConfig, spec: dict[str, Any]) -> NetConfig:
