@@ -39,7 +39,7 @@ from gensim.world.quality import CONTEXT, compare, filtered, mean_figure, psnr, 
 AT = (1, 10, 30)
 NAMES = tuple(Weather.__annotations__)
 NET: dict[str, Any] = {"groups": 192, "hidden": 3072, "cells": True, "stages": 4, "head": 96, "widths": (24, 32, 96)}
-RUN: dict[str, Any] = {"batch": 16, "length": 24, "lr": 1e-3, "decay": 0.5}
+RUN: dict[str, Any] = {"batch": 8, "length": 24, "lr": 1e-3, "decay": 0.5, "labels": 0.1, "unimix": 1e-3}
 
 
 @dataclass(frozen=True)

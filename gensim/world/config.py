@@ -155,6 +155,9 @@ class FitConfig:
     """Steps over which the pixels' weights rise from 1 to their own; begun with the whole, latents may say nothing."""
     rep: float = 0.1
     """Weight of the encoder's share of the divergence; the dynamics' share weighs 1."""
+    unimix: float = 0.01
+    """Share of the uniform law in every variable's law. With hundreds of variables a hundredth makes some of every
+    frame nonsense: then give less. While encoder and decoder look alone it is a hundredth at least."""
     free_nats: float = 1.0
     """Divergence below which nothing is gained."""
     save_every: float = 120.0
@@ -183,8 +186,11 @@ class FitConfig:
     """Accelerators to use, where there are any."""
 
     def __post_init__(self) -> None:
-        counts = ("batch", "length", "decoded", "warmup", "settle", "hidden", "groups", "head", "stages", "devices", "look_frames")
+        counts = ("batch", "length", "decoded", "warmup", "settle", "hidden", "groups", "head", "stages", "devices")
+        counts += ("look_frames",)
         given = {name: getattr(self, name) for name in counts}
+        if not 0 < self.unimix < 1:
+            raise ValueError(f"unimix={self.unimix}: give a share above 0 and below 1")
         if self.look < 0:
             raise ValueError(f"look={self.look}: give a number of steps, or 0")
         wrong = [f"{name}={value}" for name, value in given.items() if value is not None and value < 1]

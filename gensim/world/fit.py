@@ -35,7 +35,7 @@ LOOKED = 64  # frames that are encoded at once
 COUNTED_BATCHES = 8  # batches whose classes are
 RAREST = 12.0  # weight of the rarest class of pixels
 CHECKPOINT = "fit/checkpoint.safetensors"
-LATER = ("head", "look", "look_lr", "look_frames", "decay")  # settings that were constants once
+LATER = ("head", "look", "look_lr", "look_frames", "decay", "unimix")  # settings that were constants once
 DEFAULTS = {name: getattr(FitConfig, name) for name in LATER}
 
 
@@ -188,7 +188,8 @@ def net_config(config: FitConfig, spec: dict[str, Any]) -> NetConfig:
     named = {"readouts": "numbers", "labels": "labels", "conditions": "conditions", "kinds": "kinds"}
     told = {name: tuple(spec.get(key) or ()) for name, key in named.items()}
     sizes = {"hidden": config.hidden, "groups": config.groups, "widths": tuple(config.widths), "head": config.head}
-    sizes |= {"cells": config.cells, "stages": config.stages if (config.stages or 1) > 1 else None}
+    sizes |= {"unimix": config.unimix, "cells": config.cells}
+    sizes |= {"stages": config.stages if (config.stages or 1) > 1 else None}
     return NetConfig(**{"size": height, "width": wide, "actions": dim, "clock": bool(config.clock), **sizes, **told})
 
 

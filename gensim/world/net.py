@@ -15,6 +15,8 @@ from gensim.models.heads import DisagreementHead, RewardHead, TellingHead, Termi
 from gensim.models.vae import Decoder, Encoder, log_softmax_unimix, sample_straight_through
 from gensim.world.config import FitConfig, NetConfig
 
+LOOKING = 0.01  # the least share of the uniform law while encoder and decoder look alone
+
 
 class Net(nn.Module):
     """VAE with discrete latents, dynamics over them, and heads; the encoder and decoder see no memory.
@@ -88,7 +90,7 @@ class Net(nn.Module):
         """Losses of encoder and decoder alone; "rep" is what a latent says of which of the batch's frames it is."""
         frames = batch["frames"].flatten(0, 1)
         x = pictures(frames)  # (m, 3, h, w)
-        log_q = log_softmax_unimix(self.encoder(x), self.config.unimix)
+        log_q = log_softmax_unimix(self.encoder(x), max(self.config.unimix, LOOKING))
         z, seen = sample_straight_through(log_q, generator), torch.ones(len(x), device=x.device)
         shown = self._shown(z, x, frames, batch, weights, seen)
         usual = log_q.logsumexp(0) - math.log(len(x))  # (groups, classes)
