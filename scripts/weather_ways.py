@@ -38,8 +38,8 @@ from gensim.world.quality import CONTEXT, compare, filtered, mean_figure, psnr, 
 
 AT = (1, 10, 30)
 NAMES = tuple(Weather.__annotations__)
-NET: dict[str, Any] = {"groups": 192, "hidden": 3072, "cells": True, "stages": 4, "head": 96, "widths": (24, 32, 96)}
-RUN: dict[str, Any] = {"batch": 8, "length": 24, "lr": 1e-3, "decay": 0.5, "labels": 0.1, "unimix": 1e-3}
+NET: dict[str, Any] = {"groups": 384, "hidden": 3072, "cells": True, "stages": 4, "head": 64, "widths": (24, 32, 96)}
+RUN: dict[str, Any] = {"batch": 8, "length": 24, "lr": 1e-3, "decay": 0.5, "labels": 0.1, "rep": 0.02, "unimix": 1e-3}
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Ways:
     work: Path = Path("runs/driving/ways")
     """Folder of the episodes in weather and of both worlds."""
     steps: int = 1500
-    """Optimiser steps of each fit; half of them look alone."""
+    """Optimiser steps of each fit; four in five of them look alone."""
     holdout: float = 0.1
     """Share of the episodes that neither sees."""
     segments: int = 100
@@ -108,7 +108,7 @@ def _under(tape: Episode, spec: dict[str, Any]) -> Episode:
 
 def _fitted(config: Ways, name: str, data: Path) -> World:
     out = config.work / name
-    steps = {"steps": config.steps, "look": config.steps // 2}
+    steps = {"steps": config.steps, "look": config.steps * 4 // 5}
     fit(FitConfig(data=data, out=out, holdout=config.holdout, **steps, **RUN, **NET))
     return World.load(out)
 
