@@ -19,6 +19,7 @@ from gensim.world.labelling import (
     matched,
     mean_iou,
     per_frame,
+    valleys,
     voted,
 )
 
@@ -93,6 +94,23 @@ def test_what_hangs_together_is_one_thing_unless_its_distance_jumps() -> None:
     numbers[4:12, 2:8], numbers[6:10, 8:14] = 3, 9
     assert instance_boxes(numbers, mask) == [(2, 4, 8, 12), (8, 6, 14, 10)]
     assert boxes(np.zeros_like(mask), far) == instance_boxes(numbers, np.zeros_like(mask)) == []
+
+
+def test_a_smeared_edge_between_near_and_far_parts_them_and_a_long_thing_stays_whole() -> None:
+    mask, far = np.zeros((20, 40), bool), np.ones((20, 40), np.float32)
+    mask[4:14, 2:30] = True
+    far[4:14, 2:14], far[4:14, 17:30] = 0.40, 0.55
+    far[4:14, 14:17] = np.linspace(0.43, 0.52, 3)
+    assert len(boxes(mask, far, high=8)) == 2
+    far[4:14, 2:30] = np.linspace(0.4, 0.55, 28)  # a wall along the road
+    assert boxes(mask, far, high=8) == [(2, 4, 30, 14)]
+
+
+@settings(deadline=None)
+@given(st.lists(st.floats(0, 1, width=32), min_size=1, max_size=80))
+def test_valleys_lie_in_order_between_values(values: list[float]) -> None:
+    found = valleys(np.array(values, np.float32))
+    assert found == sorted(set(found)) and all(min(values) < one < max(values) for one in found)
 
 
 BOX = st.tuples(*[st.integers(0, 20)] * 2, *[st.integers(1, 9)] * 2).map(

@@ -11,7 +11,7 @@ import numpy as np
 Box = tuple[int, int, int, int]
 """Left, top, right and bottom in pixels; right and bottom lie one beyond."""
 
-JUMP = 0.04  # of the logarithmic scale of distances, 0..1; neighbours that differ by more are of different things
+WIDTH, VALLEY, PEAK = 0.01, 0.7, 4.0  # of bins of distances, 0..1; how low a valley is beside its peaks; least peak
 
 
 @dataclass(frozen=True)
@@ -90,36 +90,64 @@ def far_error(real: np.ndarray, said: np.ndarray) -> np.ndarray:
         return wrong.sum((-2, -1), dtype=np.float64) / near.sum((-2, -1))
 
 
-def boxes(mask: np.ndarray, far: np.ndarray, high: int = 1, jump: float = JUMP) -> list[Box]:
+def boxes(mask: np.ndarray, far: np.ndarray, high: int = 1) -> list[Box]:
     """Boxes around the things in a mask bool (h, w), which neighbours in it are of one of unless their distance jumps.
 
     far (h, w) are distances on a logarithmic scale in 0..1. Boxes lower than `high` pixels are left out.
     """
-    return [box for thing in things(mask, far, jump) for box in _around(thing, high)]
+    return [box for thing in things(mask, far) for box in _around(thing, high)]
 
 
-def things(mask: np.ndarray, far: np.ndarray, jump: float = JUMP) -> list[np.ndarray]:
-    """The things in a mask (h, w), each as a mask: what hangs together, parted where its distances leave a gap."""
+def things(mask: np.ndarray, far: np.ndarray) -> list[np.ndarray]:
+    """The things in a mask (h, w), each as a mask: what hangs together, parted where few pixels are that far away."""
     count, label = cv2.connectedComponents(mask.astype(np.uint8), connectivity=4)
     found: list[np.ndarray] = []
     for i in range(1, count):
-        found += _apart(label == i, far, jump)
+        found += _apart(label == i, far)
     return found
 
 
-def _apart(piece: np.ndarray, far: np.ndarray, jump: float) -> list[np.ndarray]:
-    """A connected piece (h, w), parted where the sorted distances of its pixels leave a gap of `jump`."""
-    values = np.sort(far[piece])
-    gaps = np.flatnonzero(np.diff(values) > jump)
-    if not len(gaps):
+def _apart(piece: np.ndarray, far: np.ndarray) -> list[np.ndarray]:
+    """A connected piece (h, w), parted at the valleys between distances that many of its pixels have."""
+    edges = valleys(far[piece])
+    if not edges:
         return [piece]
-    edges = (values[gaps] + values[gaps + 1]) / 2
     slices = np.digitize(far, edges)
     found = []
     for one in range(len(edges) + 1):
         count, label = cv2.connectedComponents((piece & (slices == one)).astype(np.uint8), connectivity=8)
         found += [label == i for i in range(1, count)]
     return found
+
+
+def valleys(values: np.ndarray) -> list[float]:
+    """Where values (n,) in 0..1 part in two or more, in order: the deepest valley of their histogram, and so on.
+
+    A valley is a bin with at most `VALLEY` times what the lesser of the greatest bins on its two sides has, of at
+    least `PEAK` values. Edges between a near thing and a far one that are smeared over some pixels are such valleys.
+    """
+    low, high = float(values.min()), float(values.max())
+    bins = int(np.ceil((high - low) / WIDTH))
+    if bins < 3:
+        return []
+    count, edges = np.histogram(values, bins, (low, high))
+    smooth, middles = np.convolve(count, [0.25, 0.5, 0.25], "same"), (edges[1:] + edges[:-1]) / 2
+    return [float(middles[i]) for i in _dips(smooth, 0, bins)]
+
+
+def _dips(count: np.ndarray, begin: int, end: int) -> list[int]:
+    """The bins at which a stretch of a histogram is parted."""
+    if end - begin < 3:
+        return []
+    part = count[begin:end]
+    left, right = np.maximum.accumulate(part)[:-2], np.maximum.accumulate(part[::-1])[::-1][2:]  # of bins 1 to -1
+    lesser = np.minimum(left, right)
+    depth = np.where(lesser >= PEAK, part[1:-1] / np.maximum(lesser, PEAK), np.inf)
+    best = int(depth.argmin())
+    if depth[best] > VALLEY:
+        return []
+    at = begin + 1 + best
+    return [*_dips(count, begin, at), at, *_dips(count, at + 1, end)]
 
 
 def instance_boxes(instances: np.ndarray, mask: np.ndarray, high: int = 1) -> list[Box]:
