@@ -116,7 +116,7 @@ class CellDynamics(nn.Module):
         return torch.stack(memories, 1)  # (b, t, hidden)
 
     def prior(self, h: Tensor, mask: Tensor | None = None, z: Tensor | None = None) -> Tensor:
-        """Logits (..., groups, classes) of the latent that follows memory h (..., hidden), under a dropout mask or none.
+        """Logits (..., groups, classes) of the latent that follows memory h (..., hidden), under a dropout mask or not.
 
         z (..., groups, classes), one-hot, is that latent: with stages, each stage's logits are those given the stages
         before it.

@@ -66,7 +66,7 @@ class Net(nn.Module):
             return self._followed(batch, free_nats, generator)
         if "look" in batch:
             return self._looked(batch, generator, weights)
-        c, valid = self.config, batch["valid"].float()  # (b, t)
+        valid = batch["valid"].float()  # (b, t)
         b, t = valid.shape
         x = pictures(batch["frames"].flatten(0, 1))  # (b t, 3, h, w)
         some = self._some(valid, decoded, generator) if "some" not in batch else _rows(batch["some"], t)  # (m,)
