@@ -122,6 +122,21 @@ def test_a_killed_fit_goes_on_bit_for_bit(data, tmp_path, looks):
     assert sha256(whole / "starts.npz") == sha256(killed / "starts.npz")
 
 
+def test_a_fit_that_looks_first_begins_with_anothers_eye_and_dynamics_and_then_its_eye_stands(data, tmp_path):
+    sizes = {"cells": True, "groups": 32, "hidden": 64, "widths": (8, 8, 16), "stages": 4, "length": 6, "batch": 2}
+    config = FitConfig(data, tmp_path / "one", steps=4, look=2, head=8, **sizes)  # type: ignore[arg-type]
+    one = fit(config, quiet=True)
+    later = replace(config, out=tmp_path / "two", init=tmp_path / "one", head=16, seed=7)
+    run = Fit(later, net_config(later, Dataset(data).spec))
+    for name, weight in one.weights().items():
+        taken = name.startswith(("encoder.", "decoder.", "dynamics."))
+        assert not taken or torch.equal(run.average[name], weight), name
+    whole = fit(replace(later, look=3, steps=5), quiet=True).weights()
+    short = fit(replace(later, look=3, steps=4, out=tmp_path / "three"), quiet=True).weights()
+    moved = {name.split(".")[0] for name in whole if not torch.equal(whole[name], short[name])}
+    assert not {"encoder", "decoder"} & moved and {"dynamics", "reward"} <= moved
+
+
 def test_another_fits_checkpoint_is_not_gone_on_with(data, tmp_path):
     config = FitConfig(data, tmp_path, steps=1, batch=2, length=6, hidden=32)
     fit(config, quiet=True)

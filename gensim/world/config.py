@@ -100,7 +100,8 @@ class FitConfig:
     steps: int | None = None
     """Stop after so many optimiser steps; the default is 20,000 where no minutes are given."""
     init: Path | None = None
-    """World folder whose weights to start from."""
+    """World folder whose weights to start from; where the fit looks first, those of encoder, decoder and dynamics
+    alone, for heads read what they learn anew."""
     batch: int = 24
     """Windows in a step."""
     length: int = 32

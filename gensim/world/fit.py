@@ -48,7 +48,7 @@ class Fit:
         torch.manual_seed(config.seed)
         net = Net(net_config)
         if config.init is not None:
-            net.load_state_dict(_first_weights(net, config.init))
+            net.load_state_dict(_first_weights(net, config.init, bool(config.look)))
         self.average = {k: v.clone() for k, v in net.state_dict().items()}
         net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         encoder = list(net.encoder.parameters())
@@ -193,15 +193,21 @@ def net_config(config: FitConfig, spec: dict[str, Any]) -> NetConfig:
     return NetConfig(**{"size": height, "width": wide, "actions": dim, "clock": bool(config.clock), **sizes, **told})
 
 
-def _first_weights(net: Net, folder: Path) -> dict[str, Tensor]:
-    """The weights of the world in `folder` for a network; if it has no clock, with one that says nothing yet."""
+def _first_weights(net: Net, folder: Path, looks: bool) -> dict[str, Tensor]:
+    """The weights of the world in `folder` for a network; if it has no clock, with one that says nothing yet.
+
+    looks: with the network's own heads.
+    """
     world = World.load(folder)
-    if replace(world.config, clock=net.config.clock) != net.config or world.config.clock > net.config.clock:
+    same = {"clock": net.config.clock, **({"head": net.config.head, "unimix": net.config.unimix} if looks else {})}
+    if replace(world.config, **same) != net.config or world.config.clock > net.config.clock:
         own, asked = asdict(world.config), asdict(net.config)
         told = [f"{name}={own[name]}" for name in own if own[name] != asked[name]]
         raise ValueError(f"init={folder}: its networks have {', '.join(told)}, unlike this fit's; give a world like it")
-    clock = {name: x for name, x in net.state_dict().items() if name.startswith(("dynamics.clock", "dynamics.late"))}
-    return clock | world.weights()
+    own, its = net.state_dict(), world.weights()
+    if looks:
+        return own | {name: x for name, x in its.items() if name.startswith(("encoder.", "decoder.", "dynamics."))}
+    return {name: x for name, x in own.items() if name.startswith(("dynamics.clock", "dynamics.late"))} | its
 
 
 def make_fabric(devices: int) -> Fabric:
