@@ -187,8 +187,8 @@ class FitConfig:
     """Accelerators to use, where there are any."""
 
     def __post_init__(self) -> None:
-        counts = ("batch", "length", "decoded", "warmup", "settle", "hidden", "groups", "head", "stages", "devices")
-        counts += ("look_frames",)
+        counts = ["batch", "length", "decoded", "warmup", "settle", "hidden", "groups", "head", "stages", "devices"]
+        counts += ["look_frames"]
         given = {name: getattr(self, name) for name in counts}
         if not 0 < self.unimix < 1:
             raise ValueError(f"unimix={self.unimix}: give a share above 0 and below 1")

@@ -199,8 +199,10 @@ def _first_weights(net: Net, folder: Path, looks: bool) -> dict[str, Tensor]:
     looks: with the network's own heads.
     """
     world = World.load(folder)
-    same = {"clock": net.config.clock, **({"head": net.config.head, "unimix": net.config.unimix} if looks else {})}
-    if replace(world.config, **same) != net.config or world.config.clock > net.config.clock:
+    its_config = replace(world.config, clock=net.config.clock)
+    if looks:
+        its_config = replace(its_config, head=net.config.head, unimix=net.config.unimix)
+    if its_config != net.config or world.config.clock > net.config.clock:
         own, asked = asdict(world.config), asdict(net.config)
         told = [f"{name}={own[name]}" for name in own if own[name] != asked[name]]
         raise ValueError(f"init={folder}: its networks have {', '.join(told)}, unlike this fit's; give a world like it")
