@@ -11,7 +11,8 @@ import numpy as np
 Box = tuple[int, int, int, int]
 """Left, top, right and bottom in pixels; right and bottom lie one beyond."""
 
-WIDTH, VALLEY, PEAK = 0.01, 0.7, 4.0  # of bins of distances, 0..1; how low a valley is beside its peaks; least peak
+WIDTH, VALLEY = 0.01, 0.7  # of bins of distances, 0..1; how low a valley is beside its peaks
+PEAK, SHARE = 4.0, 0.1  # the least peak, in pixels and beside the greatest
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ def valleys(values: np.ndarray) -> list[float]:
     """Where values (n,) in 0..1 part in two or more, in order: the deepest valley of their histogram, and so on.
 
     A valley is a bin with at most `VALLEY` times what the lesser of the greatest bins on its two sides has, of at
-    least `PEAK` values. Edges between a near thing and a far one that are smeared over some pixels are such valleys.
+    least `PEAK` values and `SHARE` of the greatest bin of all. Edges between a near thing and a far one that are smeared over some pixels are such valleys.
     """
     low, high = float(values.min()), float(values.max())
     bins = int(np.ceil((high - low) / WIDTH))
@@ -132,22 +133,22 @@ def valleys(values: np.ndarray) -> list[float]:
         return []
     count, edges = np.histogram(values, bins, (low, high))
     smooth, middles = np.convolve(count, [0.25, 0.5, 0.25], "same"), (edges[1:] + edges[:-1]) / 2
-    return [float(middles[i]) for i in _dips(smooth, 0, bins)]
+    return [float(middles[i]) for i in _dips(smooth, 0, bins, max(PEAK, SHARE * float(smooth.max())))]
 
 
-def _dips(count: np.ndarray, begin: int, end: int) -> list[int]:
+def _dips(count: np.ndarray, begin: int, end: int, peak: float) -> list[int]:
     """The bins at which a stretch of a histogram is parted."""
     if end - begin < 3:
         return []
     part = count[begin:end]
     left, right = np.maximum.accumulate(part)[:-2], np.maximum.accumulate(part[::-1])[::-1][2:]  # of bins 1 to -1
     lesser = np.minimum(left, right)
-    depth = np.where(lesser >= PEAK, part[1:-1] / np.maximum(lesser, PEAK), np.inf)
+    depth = np.where(lesser >= peak, part[1:-1] / np.maximum(lesser, peak), np.inf)
     best = int(depth.argmin())
     if depth[best] > VALLEY:
         return []
     at = begin + 1 + best
-    return [*_dips(count, begin, at), at, *_dips(count, at + 1, end)]
+    return [*_dips(count, begin, at, peak), at, *_dips(count, at + 1, end, peak)]
 
 
 def instance_boxes(instances: np.ndarray, mask: np.ndarray, high: int = 1) -> list[Box]:
