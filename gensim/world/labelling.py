@@ -125,7 +125,8 @@ def valleys(values: np.ndarray) -> list[float]:
     """Where values (n,) in 0..1 part in two or more, in order: the deepest valley of their histogram, and so on.
 
     A valley is a bin with at most `VALLEY` times what the lesser of the greatest bins on its two sides has, of at
-    least `PEAK` values and `SHARE` of the greatest bin of all. Edges between a near thing and a far one that are smeared over some pixels are such valleys.
+    least `PEAK` values and `SHARE` of the greatest bin of all. Edges between a near thing and a far one that are
+    smeared over some pixels are such valleys.
     """
     low, high = float(values.min()), float(values.max())
     bins = int(np.ceil((high - low) / WIDTH))
