@@ -112,8 +112,8 @@ class FitConfig:
     """Learning rate of Adam."""
     look: int = 0
     """So many steps at first for encoder and decoder alone, with the divergence that of a frame's latent from the
-    step's other frames' latents. They stand from then on, and the rest learns from latents that are found once: most of
-    the cost of a step is gone. 0: all parts learn together."""
+    step's other frames' latents. They stand from then on, and the rest learns from latents that are found once, without
+    a picture. 0: all parts learn together."""
     look_lr: float = 4e-3
     """Learning rate of these steps."""
     look_frames: int = 16
