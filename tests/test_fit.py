@@ -137,6 +137,11 @@ def test_a_fit_that_looks_first_begins_with_anothers_eye_and_dynamics_and_then_i
     assert not {"encoder", "decoder"} & moved and {"dynamics", "reward"} <= moved
 
 
+def test_latents_that_are_found_once_are_not_mirrored(data, tmp_path):
+    with pytest.raises(ValueError, match="look=2 with mirror"):
+        FitConfig(data, tmp_path, look=2, mirror=(-1, 1))
+
+
 def test_another_fits_checkpoint_is_not_gone_on_with(data, tmp_path):
     config = FitConfig(data, tmp_path, steps=1, batch=2, length=6, hidden=32)
     fit(config, quiet=True)
