@@ -202,7 +202,9 @@ class FitConfig:
         if not 0 <= self.decay <= 1 or (self.decay and self.steps is None):
             raise ValueError(f"decay={self.decay}, steps={self.steps}: give a share in 0..1, and a number of steps")
         if self.look and self.mirror:
-            raise ValueError(f"look={self.look} with mirror={self.mirror}: latents found once are not mirrored; drop one")
+            raise ValueError(
+                f"look={self.look} with mirror={self.mirror}: latents found once are not mirrored; drop one"
+            )
         if self.look and self.devices > 1:
             raise ValueError(f"look={self.look} with devices={self.devices}: what looks first learns on one device")
         if self.emphasis is not None:
