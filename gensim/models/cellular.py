@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gensim.models.dynamics import Unrolled
 from gensim.models.vae import Cells
 
 
-class CellDynamics(nn.Module):
+class CellDynamics(Unrolled):
     """A convolutional GRU that reads the latents of cells, and says how likely each next latent is.
 
     Cells are all alike, so that what is learned of a car in one place is known in all. A cell hears its neighbours at
@@ -100,21 +101,6 @@ class CellDynamics(nn.Module):
         u = torch.sigmoid(u + hu - 1).flatten(1)
         return torch.lerp(h, torch.tanh(c + torch.sigmoid(r + hr) * hc).flatten(1), u)
 
-    def unroll(self, z: Tensor, act: Tensor, steps: Tensor, first: Tensor, cond: Tensor | None = None) -> Tensor:
-        """Memories h (b, t, hidden), each before its own latent, of a window of latents and actions.
-
-        z (b, t, groups, classes) one-hot, act (b, t, k), steps (b, t) before each action, first (b,) bool: the window
-        opens an episode; cond (b, c).
-        """
-        h = self.initial[first.long()].float()  # (b, hidden)
-        told = None if cond is None else cond[:, None]  # (b, 1, c)
-        gates = self.inputs(z[:, :-1], act[:, 1:], steps[:, 1:], told)  # (b, t - 1, 3 hidden)
-        memories = [h]
-        for step in gates.unbind(1):
-            h = self.cell(step, h)
-            memories.append(h)
-        return torch.stack(memories, 1)  # (b, t, hidden)
-
     def prior(self, h: Tensor, mask: Tensor | None = None, z: Tensor | None = None) -> Tensor:
         """Logits (..., groups, classes) of the latent that follows memory h (..., hidden), under a dropout mask or not.
 
@@ -153,11 +139,6 @@ class CellDynamics(nn.Module):
         """The same of a stage's indices (n, groups / stages), by look-up."""
         part = self.part(stage)
         return self._spread(F.embedding(index + self.one_of[part] * self.classes, self.hear), part)
-
-    def part(self, stage: int, each: int = 1) -> slice:
-        """Which of `groups` things, of `each` rows, are a stage's."""
-        size = self.groups // self.stages * each
-        return slice(stage * size, (stage + 1) * size)
 
     def glance(self, h: Tensor, index: Tensor) -> Tensor:
         """A state for policies to see (n, seen): memory (n, hidden) and latents (n, groups), four cells as one."""

@@ -5,12 +5,44 @@ Within a latent, all variables are drawn at once, or in a few ordered stages, ea
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-class Dynamics(nn.Module):
+class Unrolled(nn.Module):
+    """What all dynamics share: a window is their cell, step after step, and a stage is a part of the groups."""
+
+    initial: Tensor  # (2, hidden) memory before a mid-episode / a first frame
+    inputs: Callable[..., Tensor]
+    cell: Callable[..., Tensor]
+    groups: int
+    stages: int
+
+    def unroll(self, z: Tensor, act: Tensor, steps: Tensor, first: Tensor, cond: Tensor | None = None) -> Tensor:
+        """Memories h (b, t, hidden), each before its own latent, of a window of latents and actions.
+
+        z (b, t, groups, classes) one-hot, act (b, t, k), steps (b, t) before each action, first (b,) bool: the window
+        opens an episode; cond (b, c).
+        """
+        h = self.initial[first.long()].float()  # (b, hidden)
+        told = None if cond is None else cond[:, None]  # (b, 1, c)
+        gates = self.inputs(z[:, :-1], act[:, 1:], steps[:, 1:], told)  # (b, t - 1, 3 hidden)
+        memories = [h]
+        for step in gates.unbind(1):
+            h = self.cell(step, h)
+            memories.append(h)
+        return torch.stack(memories, 1)  # (b, t, hidden)
+
+    def part(self, stage: int, each: int = 1) -> slice:
+        """Which of `groups` things, of `each` rows, are a stage's."""
+        size = self.groups // self.stages * each
+        return slice(stage * size, (stage + 1) * size)
+
+
+class Dynamics(Unrolled):
     """A GRU that reads latents and actions and says how likely each next latent is.
 
     `act[t]` leads from latent t-1 to latent t. The memory h_t has read z_<t and a_<=t, so that the
@@ -78,21 +110,6 @@ class Dynamics(nn.Module):
         u = torch.sigmoid(u + hu - 1)
         return torch.lerp(h, torch.tanh(c + torch.sigmoid(r + hr) * hc), u)
 
-    def unroll(self, z: Tensor, act: Tensor, steps: Tensor, first: Tensor, cond: Tensor | None = None) -> Tensor:
-        """Memories h (b, t, hidden), each before its own latent, of a window of latents and actions.
-
-        z (b, t, groups, classes) one-hot, act (b, t, k), steps (b, t) before each action, first (b,) bool: the window
-        opens an episode; cond (b, c).
-        """
-        h = self.initial[first.long()].float()  # (b, hidden)
-        told = None if cond is None else cond[:, None]  # (b, 1, c)
-        gates = self.inputs(z[:, :-1], act[:, 1:], steps[:, 1:], told)  # (b, t - 1, 3 hidden)
-        memories = [h]
-        for step in gates.unbind(1):
-            h = self.cell(step, h)
-            memories.append(h)
-        return torch.stack(memories, 1)  # (b, t, hidden)
-
     def prior(self, h: Tensor, mask: Tensor | None = None, z: Tensor | None = None) -> Tensor:
         """Logits (..., groups, classes) of the latent that follows memory h, under a dropout mask or none.
 
@@ -127,11 +144,6 @@ class Dynamics(nn.Module):
         offset = torch.arange(index.shape[1], device=index.device) * self.classes
         table = self.embed[self.part(stage, self.classes)]
         return self.given(F.embedding_bag(index + offset, table, mode="sum"))
-
-    def part(self, stage: int, each: int = 1) -> slice:
-        """Which of `groups` things, of `each` rows, are a stage's."""
-        size = self.groups // self.stages * each
-        return slice(stage * size, (stage + 1) * size)
 
     def _gates(self, embedded: Tensor, act: Tensor, steps: Tensor, cond: Tensor | None) -> Tensor:
         x = embedded + self.act(act.to(self.act.weight.dtype))
