@@ -15,6 +15,7 @@ from gensim.models.dynamics import Dynamics
 from gensim.models.heads import GAIN, DisagreementHead, RewardHead, Tally, TerminationHead
 from gensim.models.vae import Cells, Decoder, Encoder, grid_of, log_softmax_unimix, sample_straight_through
 from gensim.world.config import NetConfig
+from gensim.world.fast import greatest
 
 WIDTHS = (8, 8, 16, 16)
 
@@ -172,10 +173,10 @@ def test_prior_of_a_small_latent_sums_to_one():
     assert float(total) == pytest.approx(1, abs=1e-5)
 
 
-def celled(**more) -> CellDynamics:
+def celled(stages: int = 4, **more) -> CellDynamics:
     """Small dynamics of four cells of two variables each."""
     torch.manual_seed(0)
-    dynamics = CellDynamics((2, 2), groups=8, classes=2, actions=2, hidden=32, stages=4, **more)
+    dynamics = CellDynamics((2, 2), groups=8, classes=2, actions=2, hidden=32, stages=stages, **more)
     for weight in (dynamics.initial, dynamics.prior_out.bias):
         torch.nn.init.normal_(weight)
     return dynamics
@@ -197,20 +198,30 @@ def test_a_grid_in_one_pass_over_a_window_equals_one_step_after_the_other():
     torch.testing.assert_close(dynamics.unroll(later, act, steps, first, cond)[:, :4], h[:, :4])  # it read the past
 
 
-def test_the_prior_of_a_grid_sums_to_one_and_stages_hear_those_before():
-    dynamics, h = celled(), torch.randn(1, 32)
+@pytest.mark.parametrize("stages", [1, 2, 4])
+def test_the_prior_of_a_grid_sums_to_one_and_stages_hear_those_before(stages):
+    dynamics, h = celled(stages), torch.randn(1, 32)
     every = torch.tensor([*itertools.product(range(2), repeat=8)])  # (256, 8)
     z = torch.eye(2)[every]
     with torch.no_grad():
         log_p = log_softmax_unimix(dynamics.prior(h.expand(256, -1), None, z), 0.01)
         read = dynamics.read(h).expand(256, -1)
-        for stage in range(4):  # of indices, the same as of one-hot latents
+        for stage in range(stages):  # of indices, the same as of one-hot latents
             at = dynamics.part(stage)
             law = log_softmax_unimix(dynamics.stage(read, None, stage), 0.01)
             torch.testing.assert_close(law, log_p[:, at])
-            read = read + dynamics.told_of(every[:, at], stage) if stage < 3 else read
+            read = read + dynamics.told_of(every[:, at], stage) if stage + 1 < stages else read
     assert float((log_p * z).sum((1, 2)).exp().sum()) == pytest.approx(1, abs=1e-5)
-    assert log_p[:, :2].std(0).max() < 1e-6 < log_p[:, 2:4].std(0).min()
+    size = 8 // stages
+    assert log_p[:, :size].std(0).max() < 1e-6
+    assert stages == 1 or log_p[:, size : 2 * size].std(0).min() > 1e-6
+
+
+@given(st.integers(0, 2**32), st.integers(1, 9))
+@settings(max_examples=30, deadline=None)
+def test_the_greatest_of_several_is_found_and_the_first_of_equal_ones(seed, k):
+    x = torch.from_numpy(np.random.default_rng(seed).integers(-2, 3, (k, 5, 7)).astype(np.float32))
+    assert np.array_equal(greatest(x).numpy(), x.numpy().argmax(0))
 
 
 def test_cells_are_alike():

@@ -125,15 +125,15 @@ class CellDynamics(Unrolled):
         """Logits (n, groups / stages, classes) of a stage, from what was read of the memory and of earlier stages."""
         x = F.silu(self.prior_norm(read.unflatten(-1, (self.count, -1))))  # (n, cells, width)
         x = x if mask is None else x * mask.to(x.dtype).view_as(x)
-        part = self.part(stage)
-        x = F.silu(self.prior_mid(x[:, self.cell_of[part]]))  # (n, groups / stages, 2 width)
-        return self.prior_out(x, self.cell_of[part], self.one_of[part])
+        cell = self.cell_of[self.part(stage)]
+        x = F.silu(self.prior_mid(x[:, cell]))  # (n, groups / stages, 2 width)
+        return self.prior_out(x, cell, self._ones(stage))
 
     def told(self, z: Tensor, stage: int) -> Tensor:
         """What a stage's part of one-hot latents z (n, groups, classes) adds to what is read (n, hidden)."""
         part = self.part(stage)
-        table = self.hear.unflatten(0, (-1, self.classes))[self.one_of[part]]  # (m, classes, width)
-        return self._spread(torch.einsum("nmk,mkc->nmc", z[:, part], table.to(z.dtype)), part)
+        table = self.hear.unflatten(0, (-1, self.classes))[self._ones(stage)].to(z.dtype)  # (classes, width) or m of it
+        return self._spread((z[:, part, None] @ table)[:, :, 0] if table.ndim > 2 else z[:, part] @ table, part)
 
     def told_of(self, index: Tensor, stage: int) -> Tensor:
         """The same of a stage's indices (n, groups / stages), by look-up."""
@@ -144,6 +144,11 @@ class CellDynamics(Unrolled):
         """A state for policies to see (n, seen): memory (n, hidden) and latents (n, groups), four cells as one."""
         both = torch.cat([h.float().unflatten(-1, (self.count, -1)), self.embedded(index).float()], -1)
         return F.avg_pool2d(self._grid(both), 2, ceil_mode=True).flatten(1)
+
+    def _ones(self, stage: int) -> int | Tensor:
+        """Which of its cell's variables each of a stage's is; a number where all are the same one."""
+        each = self.groups // self.count
+        return self.one_of[self.part(stage)] if self.stages % each else stage * each // self.stages
 
     def _spread(self, x: Tensor, part: slice) -> Tensor:
         """What cells and their neighbours hear (n, hidden) of vectors (n, m, width) of a part's variables."""
@@ -182,9 +187,11 @@ class Outs(nn.Module):
         self.weight = nn.Parameter(torch.randn(each, classes, width) * width**-0.5)
         self.bias = nn.Parameter(torch.zeros(cells, each, classes))  # what is usual where
 
-    def forward(self, x: Tensor, cell: Tensor, one: Tensor) -> Tensor:
-        """Logits (n, m, classes) of variables of these cells (m,), the one-th of each (m,), from x (n, m, width)."""
-        return torch.einsum("nmc,mkc->nmk", x, self.weight[one]) + self.bias[cell, one]
+    def forward(self, x: Tensor, cell: Tensor, one: int | Tensor) -> Tensor:
+        """Logits (n, m, classes) of variables of these cells (m,), the one-th of each, from x (n, m, width)."""
+        weight = self.weight[one]  # (classes, width), or m of it
+        out = F.linear(x, weight) if weight.ndim == 2 else torch.einsum("nmc,mkc->nmk", x, weight)
+        return out + self.bias[cell, one]
 
 
 def _flat(x: Tensor) -> Tensor:
