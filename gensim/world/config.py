@@ -102,6 +102,8 @@ class FitConfig:
     init: Path | None = None
     """World folder whose weights to start from; where the fit looks first, those of encoder, decoder and dynamics
     alone, for heads read what they learn anew."""
+    eye: Path | None = None
+    """World folder whose encoder and decoder to take as they are; the rest learns from latents that they find once."""
     batch: int = 24
     """Windows in a step."""
     length: int = 32
@@ -159,6 +161,9 @@ class FitConfig:
     unimix: float = 0.01
     """Share of the uniform law in every variable's law. With hundreds of variables a hundredth makes some of every
     frame nonsense: then give less. While encoder and decoder look alone it is a hundredth at least."""
+    noise: float = 0.0
+    """Share of the variables, and of the cells, that the dynamics read wrongly while they learn, as those of another
+    frame: dreams then hold for longer, for what went a little wrong is put right."""
     free_nats: float = 1.0
     """Divergence below which nothing is gained."""
     save_every: float = 120.0
@@ -192,6 +197,8 @@ class FitConfig:
         given = {name: getattr(self, name) for name in counts}
         if not 0 < self.unimix < 1:
             raise ValueError(f"unimix={self.unimix}: give a share above 0 and below 1")
+        if not 0 <= self.noise < 1:
+            raise ValueError(f"noise={self.noise}: give a share from 0 to below 1")
         if self.look < 0:
             raise ValueError(f"look={self.look}: give a number of steps, or 0")
         wrong = [f"{name}={value}" for name, value in given.items() if value is not None and value < 1]
@@ -201,12 +208,7 @@ class FitConfig:
             raise ValueError(f"steps={self.steps}, minutes={self.minutes}: give positive numbers, or none")
         if not 0 <= self.decay <= 1 or (self.decay and self.steps is None):
             raise ValueError(f"decay={self.decay}, steps={self.steps}: give a share in 0..1, and a number of steps")
-        if self.look and self.mirror:
-            raise ValueError(
-                f"look={self.look} with mirror={self.mirror}: latents found once are not mirrored; drop one"
-            )
-        if self.look and self.devices > 1:
-            raise ValueError(f"look={self.look} with devices={self.devices}: what looks first learns on one device")
+        self._check_sight()
         if self.emphasis is not None:
             top, bottom, left, right, factor = self.emphasis
             if not (0 <= top < bottom <= 1 and 0 <= left < right <= 1 and factor > 0):
@@ -214,6 +216,16 @@ class FitConfig:
                     f"emphasis={self.emphasis}: give top < bottom and left < right as shares in 0..1, "
                     "and a factor above 0"
                 )
+
+    def _check_sight(self) -> None:
+        """ValueError unless what looks first, or sees with another's eye, goes with the rest."""
+        told = f"look={self.look}" if self.look else f"eye={self.eye}"
+        if self.look and self.eye:
+            raise ValueError(f"look={self.look} with eye={self.eye}: an eye that is taken looks no more; drop one")
+        if (self.look or self.eye) and self.mirror:
+            raise ValueError(f"{told} with mirror={self.mirror}: latents found once are not mirrored; drop one")
+        if (self.look or self.eye) and self.devices > 1:
+            raise ValueError(f"{told} with devices={self.devices}: what learns from latents found once does so on one")
 
     def rate(self, step: int) -> float:
         """The learning rate of a step, warming up apart."""
@@ -224,4 +236,5 @@ class FitConfig:
     def identity(self) -> str:
         """What must be equal for a fit to go on, as JSON."""
         left_out = {"data", "out", "init", "minutes", "steps", "save_every", "devices", "calibrate"}
-        return json.dumps({k: v for k, v in asdict(self).items() if k not in left_out}, sort_keys=True)
+        kept = {k: v for k, v in asdict(self).items() if k not in left_out} | {"eye": self.eye and True}
+        return json.dumps(kept, sort_keys=True)

@@ -35,7 +35,17 @@ LOOKED = 64  # frames that are encoded at once
 COUNTED_BATCHES = 8  # batches whose classes are
 RAREST = 12.0  # weight of the rarest class of pixels
 CHECKPOINT = "fit/checkpoint.safetensors"
-LATER = ("head", "look", "look_lr", "look_frames", "decay", "unimix")  # settings that were constants once
+LATER = (
+    "head",
+    "look",
+    "look_lr",
+    "look_frames",
+    "decay",
+    "unimix",
+    "noise",
+    "eye",
+)  # settings that were constants once
+SEEING = ("shape", "groups", "classes", "widths", "cells", "labels")  # settings that encoder and decoder have
 DEFAULTS = {name: getattr(FitConfig, name) for name in LATER}
 
 
@@ -49,6 +59,8 @@ class Fit:
         net = Net(net_config)
         if config.init is not None:
             net.load_state_dict(_first_weights(net, config.init, bool(config.look)))
+        if config.eye is not None:
+            net.load_state_dict(_eye(net, config.eye), strict=False)
         self.average = {k: v.clone() for k, v in net.state_dict().items()}
         net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         encoder = list(net.encoder.parameters())
@@ -68,6 +80,7 @@ class Fit:
             group["lr"] = rate * min(1.0, max(0.0, (warm - late) / (1 + late)))
         weights = self.weights and partial(self.weights, settled=min(1.0, self.step / c.settle))
         batch = batch | {"balance": 1 + (self.balance - 1) * min(1.0, self.step / c.settle)}
+        batch |= {"noise": torch.tensor(c.noise)} if c.noise else {}
         parts = self.net(self.fabric.to_device(batch), c.free_nats, c.decoded, generator, weights)
         self.fabric.backward(total(parts, self.config))
         self.fabric.clip_gradients(self.net, self.optimiser, max_norm=self.config.clip, error_if_nonfinite=True)
@@ -165,9 +178,9 @@ def fit(config: FitConfig, quiet: bool = False) -> World:
     run.limit(torch.from_numpy(sampler.limits))
     run.scale(sampler)
     run.count(sampler)
-    if config.look:
-        if run.step < config.look:
-            _loop(run, _looker(config, dataset), quiet, config.look)
+    if run.step < config.look:
+        _loop(run, _looker(config, dataset), quiet, config.look)
+    if config.look or config.eye:
         run.stand(sampler)
     _loop(run, sampler, quiet)
     return export(run, dataset, sampler)
@@ -210,6 +223,16 @@ def _first_weights(net: Net, folder: Path, looks: bool) -> dict[str, Tensor]:
     if looks:
         return own | {name: x for name, x in its.items() if name.startswith(("encoder.", "decoder.", "dynamics."))}
     return {name: x for name, x in own.items() if name.startswith(("dynamics.clock", "dynamics.late"))} | its
+
+
+def _eye(net: Net, folder: Path) -> dict[str, Tensor]:
+    """The weights of encoder and decoder of the world in `folder`, for a network that sees as it does."""
+    world = World.load(folder)
+    its, asked = ({name: getattr(c, name) for name in SEEING} for c in (world.config, net.config))
+    if its != asked:
+        told = [f"{name}={its[name]}" for name in SEEING if its[name] != asked[name]]
+        raise ValueError(f"eye={folder}: its networks have {', '.join(told)}, unlike this fit's; give a world like it")
+    return {name: x for name, x in world.weights().items() if name.startswith(("encoder.", "decoder."))}
 
 
 def make_fabric(devices: int) -> Fabric:

@@ -122,7 +122,8 @@ class Net(nn.Module):
         """Losses of the dynamics and the heads on latents z (b, t, groups, classes), and the dynamics' log-law."""
         valid = batch["valid"].float()  # (b, t)
         acts, steps, first = batch["act"], batch["tally"][..., 1], batch["first"][:, 0]
-        h = self.dynamics.unroll(z, acts, steps, first, batch.get("cond"))  # (b, t, hidden)
+        read = self._noisy(z, batch["noise"], generator) if "noise" in batch else z
+        h = self.dynamics.unroll(read, acts, steps, first, batch.get("cond"))  # (b, t, hidden)
         prior = self.dynamics.prior(h, self._masks(len(h), h, generator), z.detach())
         log_p = log_softmax_unimix(prior, self.config.unimix)
         later = valid.clone()
@@ -134,6 +135,23 @@ class Net(nn.Module):
             **self._telling(x, batch, valid),
         }
         return parts, log_p
+
+    def _noisy(self, z: Tensor, share: Tensor, generator: torch.Generator) -> Tensor:
+        """Latents (b, t, groups, classes), some of whose variables, or of whose cells, are those of another frame.
+
+        Of each window another share, `share` () on average and at most twice that: a dream's own latents are a little
+        wrong as well, and who learned from right ones alone takes them at their word.
+
+        Reference: Diffusion Models Are Real-Time Game Engines (Valevski et al., 2024), arXiv:2408.14837.
+        """
+        many, cell_of = z.shape[:2], getattr(self.dynamics, "cell_of", None)
+        chance = lambda *shape: torch.rand(shape, generator=generator, device=z.device)  # noqa: E731
+        other = z.flatten(0, 1)[chance(math.prod(many)).argsort()].view_as(z)
+        wrong = chance(*many, self.config.groups) < 2 * share * chance(many[0], 1, 1)  # (b, t, groups)
+        if cell_of is not None:
+            cells = chance(*many, math.prod(self.config.grid)) < 2 * share * chance(many[0], 1, 1)
+            wrong = wrong | cells[..., cell_of]
+        return torch.where(wrong[..., None], other, z)
 
     def _labels(self, labels: Tensor, batch: dict[str, Tensor], seen: Tensor) -> dict[str, Tensor]:
         """Losses of what is told (m, classes + 1, h, w) of the pixels of decoded frames."""
