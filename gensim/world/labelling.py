@@ -11,8 +11,9 @@ import numpy as np
 Box = tuple[int, int, int, int]
 """Left, top, right and bottom in pixels; right and bottom lie one beyond."""
 
-WIDTH, VALLEY = 0.01, 0.7  # of bins of distances, 0..1; how low a valley is beside its peaks
-PEAK, SHARE = 4.0, 0.1  # the least peak, in pixels and beside the greatest
+WIDTH, VALLEY = 0.0075, 0.9  # of bins of distances, 0..1; how low a valley is beside its peaks
+PEAK, SHARE = 2.0, 0.1  # the least peak, in pixels and beside the greatest
+SMOOTH = np.array([1, 2, 3, 2, 1]) / 9  # over bins, so that pixels' steps along a slope are no valleys
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ def valleys(values: np.ndarray) -> list[float]:
     if bins < 3:
         return []
     count, edges = np.histogram(values, bins, (low, high))
-    smooth, middles = np.convolve(count, [0.25, 0.5, 0.25], "same"), (edges[1:] + edges[:-1]) / 2
+    smooth, middles = np.convolve(count, SMOOTH, "same"), (edges[1:] + edges[:-1]) / 2
     return [float(middles[i]) for i in _dips(smooth, 0, bins, max(PEAK, SHARE * float(smooth.max())))]
 
 
