@@ -29,7 +29,6 @@ import tyro
 from gensim.core.circumstances import circumstances, tell
 from gensim.core.files import write_json
 from gensim.core.progress import bar
-from gensim.core.seeds import fold
 from gensim.envs.driving.alive import WEATHERS
 from gensim.envs.driving.judges import Classifier, Segmenter, learn, said
 from gensim.envs.driving.source.labels import GROUPS, grouped
@@ -38,7 +37,7 @@ from gensim.episodes import Dataset, Episode, read_episode
 from gensim.episodes.sample import is_heldout
 from gensim.ood.auroc import won_between
 from gensim.world import State, World
-from gensim.world.furnish import action_rows, conditions
+from gensim.world.furnish import action_rows, follow
 from gensim.world.heldout import Heldout
 from gensim.world.labelling import confusion, iou, mean_iou
 from gensim.world.quality import CONTEXT, figure, filtered
@@ -225,13 +224,13 @@ def _under(
 
 def crashes(world: World, episodes: Sequence[Episode]) -> dict[str, Any]:
     """Areas under ROC curves of crashes foretold a second ahead, of all kinds and of each, with episodes as units."""
-    rows = [_foretold(world, episode, i) for i, episode in enumerate(bar(episodes, "crashes", unit="episode"))]
-    ends = [episode.meta["end"] if episode.term[-1] else "" for episode in episodes]
+    crashed, which, ahead = foretold(world, list(episodes))
+    ends = np.array([episode.meta["end"] if episode.term[-1] else "" for episode in episodes])
     found: dict[str, Any] = {"ahead_steps": AHEAD, "every": EVERY}
+    units = range(len(episodes))
     for i, (name, kinds) in enumerate({"all": CRASHES, **{kind: (kind,) for kind in CRASHES}}.items()):
-        near = [ahead & (end in kinds) for (_, ahead), end in zip(rows, ends)]
-        calm = [p[i][~one] for (p, _), one in zip(rows, near)]
-        hit = [p[i][one] for (p, _), one in zip(rows, near)]
+        near = ahead & np.isin(ends, kinds)[which]
+        calm, hit = ([crashed[i][some & (which == unit)] for unit in units] for some in (~near, near))
         about = {"episodes": sum(map(bool, map(len, hit))), "moments": sum(map(len, hit))}
         found[name] = area(calm, hit) | about | {"others": sum(map(len, calm))}
     return found
@@ -256,36 +255,28 @@ def area(calm: Sequence[np.ndarray], hit: Sequence[np.ndarray], draws: int = 100
     return {"value": float(shares[0]), "ci95": [float(x) for x in np.quantile(shares[1:], [0.025, 0.975])]}
 
 
-def _foretold(world: World, episode: Episode, key: int) -> tuple[np.ndarray, np.ndarray]:
-    """Of every `EVERY`-th moment the probabilities (1 + kinds, t) of a crash, and of each kind, within `AHEAD` steps.
+def foretold(world: World, episodes: list[Episode]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of every `EVERY`-th moment the probabilities (1 + kinds, m) of a crash, and of each kind, within `AHEAD` steps.
 
-    And whether the episode ended in a crash by then, bool (t,).
+    And which episode (m,) each moment is of, and whether that one ended by then, bool (m,).
     """
-    acts, state = action_rows(world, episode), _opened(world, episode, key)
-    states = [state]
-    for t in range(len(episode)):
-        state, _ = world.observe(state, acts[t : t + 1], episode.frame(t + 1)[None])
-        states += [state] if (t + 1) % EVERY == 0 else []
-    starts = np.arange(len(states)) * EVERY
-    kept = starts < len(episode)
-    starts, rows = starts[kept], State.cat([one for one, keep in zip(states, kept) if keep])
-    alive, live = np.ones(len(starts)), np.ones(len(starts), bool)
-    crashed = np.zeros((len(CRASHES), len(starts)))
+    lengths = np.array([len(episode) for episode in episodes])
+    states = follow(world, episodes)
+    at = [(t, i) for t in range(0, int(lengths.max()), EVERY) for i in np.flatnonzero(lengths > t)]
+    starts, which = np.array(at).T  # (m,)
+    rows = State.cat([states[t][0].rows(which[starts == t]) for t in np.unique(starts)])
+    acts = [action_rows(world, episode) for episode in episodes]
+    alive, crashed = np.ones(len(starts)), np.zeros((len(CRASHES), len(starts)))
     crashing = [world.config.kinds.index(kind) for kind in CRASHES]
-    for k in range(AHEAD):
-        at = np.minimum(starts + k, len(episode) - 1)
-        live &= starts + k < len(episode)
-        rows, step = world.imagine(rows, acts[at])
-        share = world.tell(rows)[1][:, crashing].T  # (kinds, t)
+    for k in bar(range(AHEAD), "crashes"):
+        live = starts + k < lengths[which]
+        now = np.minimum(starts + k, lengths[which] - 1)
+        rows, step = world.imagine(rows, np.stack([acts[i][t] for i, t in zip(which, now)]))
+        share = world.tell(rows)[1][:, crashing].T  # (kinds, m)
         crashed += np.where(live, alive * step.term_prob * share, 0.0)
         alive = np.where(live, alive * (1 - step.term_prob), alive)
-    crash = bool(episode.term[-1]) and episode.meta["end"] in CRASHES
-    return np.concatenate([crashed.sum(0)[None], crashed]), crash & (starts + AHEAD >= len(episode))
-
-
-def _opened(world: World, episode: Episode, key: int) -> State:
-    keys = fold(np.zeros(1, np.uint64), np.array([key]))
-    return world.first(episode.frame(0)[None], keys, cond=conditions(world, [episode]))
+    over = np.array([bool(episode.term[-1]) for episode in episodes])[which] & (starts + AHEAD >= lengths[which])
+    return np.concatenate([crashed.sum(0)[None], crashed]), which, over
 
 
 if __name__ == "__main__":

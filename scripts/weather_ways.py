@@ -38,8 +38,8 @@ from gensim.world.quality import CONTEXT, compare, filtered, mean_figure, psnr, 
 
 AT = (1, 10, 30)
 NAMES = tuple(Weather.__annotations__)
-NET: dict[str, Any] = {"groups": 384, "hidden": 3072, "cells": True, "stages": 4, "head": 64, "widths": (24, 32, 96)}
-RUN: dict[str, Any] = {"batch": 8, "length": 24, "lr": 1e-3, "decay": 0.5, "labels": 0.1, "rep": 0.02, "unimix": 1e-3}
+NET: dict[str, Any] = {"groups": 384, "hidden": 4608, "cells": True, "stages": 4, "head": 64, "widths": (24, 32, 96)}
+RUN: dict[str, Any] = {"batch": 4, "length": 24, "lr": 2e-3, "decay": 0.5, "labels": 0.2, "rep": 0.02, "unimix": 1e-3}
 
 
 @dataclass(frozen=True)
