@@ -118,7 +118,11 @@ class TellingHead(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Numbers (..., numbers), not in their units yet, and logits of the ends (..., kinds), of states x."""
-        return self.out(F.silu(self.inp(x))).float().split([self.numbers, self.kinds], -1)
+        return self.read(self.inp(x))
+
+    def read(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The same of the first layer's output (..., hidden)."""
+        return self.out(F.silu(x)).float().split([self.numbers, self.kinds], -1)
 
     def units(self, numbers: Tensor) -> Tensor:
         """Numbers in the simulator's own units."""

@@ -47,6 +47,10 @@ class Fast:
         self.read_b = torch.cat([m.bias[:] for m in readers + judges])
         self.split = [m.weight.shape[0] for m in readers] + [sum(m.weight.shape[0] for m in judges)]
         self.judge_z = torch.cat([m.weight[:, c.hidden :] for m in judges]).T.contiguous()  # (latent, 2 head)
+        self.telling = net.telling  # float32: its numbers have units
+        if net.telling is not None:
+            weight = net.telling.inp.weight.detach()
+            self.tell_h, self.tell_z = weight[:, : c.hidden].contiguous(), weight[:, c.hidden :].T.contiguous()
         self._scale_to_bytes(self.decoder.out)
         self.paint_z, self.paint_b = self._painting(copy)
         self.offset = torch.arange(c.groups) * c.classes
@@ -138,6 +142,13 @@ class Fast:
         prob = odds.sigmoid()
         term = end < prob.double()
         return rew, term, F.logsigmoid(torch.where(term, odds, -odds)).double(), prob
+
+    def tell(self, h: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Numbers (n, r) in their units, and probabilities (n, kinds) of what it is that ends, if it ends."""
+        assert self.telling is not None
+        x = F.linear(h.float(), self.tell_h, self.telling.inp.bias) + self._look_up(z, self.tell_z)
+        numbers, kinds = self.telling.read(x)
+        return self.telling.units(numbers), kinds.softmax(-1)
 
     def see(self, frames: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
         """Latents (n, groups) of frames (n, h, w, 3) uint8, drawn by u (n, groups), and their log-probability."""

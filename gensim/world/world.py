@@ -222,16 +222,9 @@ class World:
 
     def tell(self, state: State) -> tuple[np.ndarray, np.ndarray]:
         """What `config.readouts` names, float32 (n, r), and the probabilities (n, k) of `config.kinds`, if it ends."""
-        telling = self.net.telling
-        if telling is None:
+        if self.net.telling is None:
             raise ValueError("this world tells no numbers: it was fitted to data that have none")
-
-        def tile(h: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-            one_hot = F.one_hot(z, self.config.classes).flatten(1).float()
-            numbers, kinds = telling(torch.cat([h, one_hot], 1))
-            return telling.units(numbers), kinds.softmax(-1)
-
-        numbers, kinds = map_tiles(tile, state.h, state.z, size=self.tile)
+        numbers, kinds = map_tiles(self._tell, state.h, state.z, size=self.tile)
         return numbers.numpy(), kinds.numpy()
 
     def latent(self, state: State) -> np.ndarray:
@@ -263,6 +256,11 @@ class World:
     @cached_property
     def _label(self) -> Tile:
         return traced(self.fast.label, torch.zeros(PAINTED, self.config.groups, dtype=torch.int64))
+
+    @cached_property
+    def _tell(self) -> Tile:
+        c = self.config
+        return traced(self.fast.tell, torch.zeros(self.tile, c.hidden), torch.zeros(self.tile, c.groups).long())
 
     def _steered(self, proposal: Proposal | None, edit: Edit | None) -> Tile:
         def tile(
