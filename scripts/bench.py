@@ -284,9 +284,7 @@ def flops(bench: Bench) -> tuple[dict[str, float], str]:
     state = world.start(np.arange(rows, dtype=np.uint64))
     act, draws = torch.zeros(rows, world.action_dim), torch.rand(rows, world.config.groups, dtype=torch.float64)
     with FlopCounterMode(display=False) as step:
-        world.fast.dream(
-            state.h, state.z, state.tally, state.cond, act, state.mask, state.temperature, draws, draws[:, 0]
-        )
+        world.fast.dream(state.h, state.z, state.tally, state.cond, act, state.mask, draws, draws[:, 0])
     with FlopCounterMode(display=False) as frame:
         world.fast.paint(state.z)
     counted = {"step": step.get_total_flops() / rows, "frame": frame.get_total_flops() / rows}

@@ -100,6 +100,18 @@ def test_stages_are_drawn_given_those_before_and_sum_to_one():
     assert max(given) - min(given) > 0.02  # were it drawn alone, it would not feel the others
 
 
+def test_a_temperature_of_one_changes_no_byte(world):
+    """Whether it is multiplied out, as beside a row at another temperature, or not."""
+    state, act = world.start(np.arange(5, dtype=np.uint64), start=0), acts(5)
+    plain, told = world.imagine(state, act)
+    state.temperature[4] = 1.5
+    hot, besides = world.imagine(state, act)
+    first = slice(0, 4)
+    assert same(plain.rows(first), hot.rows(first))
+    for name in ("log_p", "log_q", "rew", "term", "trust"):
+        assert np.array_equal(getattr(told, name)[first], getattr(besides, name)[first]), name
+
+
 def test_temperature_acts_on_the_logits(world):
     cold = world.start(np.arange(500, dtype=np.uint64), start=0, temperature=1e-3)
     cold, _ = world.imagine(cold, np.tile(acts(1), (500, 1)))
@@ -199,7 +211,7 @@ def test_the_fused_networks_are_the_fitted_ones(world, dtype):
         frames = (net.decoder(one_hot) * 127.5 + 127.5).round().clamp(0, 255).permute(0, 2, 3, 1)
         assert (fast.paint(z)[0].float() - frames).abs().max() <= (1 if dtype == torch.float32 else 4)
         draws = (torch.rand(16, c.groups).double(), torch.rand(16).double())
-        rows = (h, z, tally, torch.zeros(16, 0), act, mask, torch.ones(16), *draws)
+        rows = (h, z, tally, torch.zeros(16, 0), act, mask, *draws, torch.full((16,), 1.2))
         once = traced(fast.dream, *rows)
         for _ in range(4):  # an executor that optimises as it learns must not change a bit
             assert all(torch.equal(a, b) for a, b in zip(fast.dream(*rows), once(*rows)))

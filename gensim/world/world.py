@@ -165,18 +165,14 @@ class World:
         draws = uniform(state.keys(), Stream.PRIOR, state.step.numpy(), self.config.groups)
         ends = uniform(state.keys(), Stream.TERM, state.step.numpy(), 1)
 
-        f = self._dream if proposal is None and edit is None else self._steered(proposal, edit)
-        rows = (
-            state.h,
-            state.z,
-            state.tally,
-            state.cond,
-            _rows(act),
-            state.mask,
-            state.temperature,
-            _rows(draws),
-            _rows(ends)[:, 0],
-        )
+        drawn = (_rows(draws), _rows(ends)[:, 0])
+        rows = (state.h, state.z, state.tally, state.cond, _rows(act), state.mask, *drawn, state.temperature)
+        if proposal is not None or edit is not None:
+            f = self._steered(proposal, edit)
+        elif (state.temperature == 1).all():
+            f, rows = self._dream, rows[:-1]
+        else:
+            f = self._hot_dream
         return self._moved(state, map_tiles(f, *rows, size=self.tile), state.age + 1)
 
     def observe(
@@ -242,12 +238,19 @@ class World:
 
     @cached_property
     def _dream(self) -> Tile:
+        return traced(self.fast.dream, *self._one_tile[:-1])
+
+    @cached_property
+    def _hot_dream(self) -> Tile:
+        return traced(self.fast.dream, *self._one_tile)
+
+    @property
+    def _one_tile(self) -> tuple[Tensor, ...]:
         c = self.config
         state = self.start(np.arange(self.tile, dtype=np.uint64), 0)
         draws = torch.full((self.tile, c.groups), 0.5, dtype=torch.float64)
-        act = torch.zeros(self.tile, c.actions)
-        rows = (state.h, state.z, state.tally, state.cond, act, state.mask, state.temperature, draws, draws[:, 0])
-        return traced(self.fast.dream, *rows)
+        drawn = (state.mask, draws, draws[:, 0], state.temperature)
+        return state.h, state.z, state.tally, state.cond, torch.zeros(self.tile, c.actions), *drawn
 
     @cached_property
     def _paint(self) -> Tile:
@@ -270,14 +273,14 @@ class World:
             cond: Tensor,
             act: Tensor,
             mask: Tensor,
-            t: Tensor,
             u: Tensor,
             end: Tensor,
+            t: Tensor,
         ) -> Dreamed:
             h = self.fast.memory(h, z, act, tally, cond)
             h = edit("h", h) if edit else h
             read, unusual, judges = self.fast.read(h)
-            z, log_p, log_q = self.fast.draw(read, mask, t, u, proposal, edit)
+            z, log_p, log_q = self.fast.draw(read, mask, u, t, proposal, edit)
             return h, z, log_p, log_q, *self.fast.verdict(judges, z, tally, end), unusual
 
         return tile
