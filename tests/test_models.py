@@ -13,6 +13,7 @@ from gensim.core.seeds import Stream, fold, philox, uniform
 from gensim.models.cellular import CellDynamics
 from gensim.models.dynamics import Dynamics
 from gensim.models.heads import GAIN, DisagreementHead, RewardHead, Tally, TerminationHead
+from gensim.models.levels import Levels
 from gensim.models.vae import Cells, Decoder, Encoder, grid_of, log_softmax_unimix, sample_straight_through
 from gensim.world.config import NetConfig
 from gensim.world.fast import greatest
@@ -113,7 +114,7 @@ def test_variables_that_cannot_be_dealt_out_are_refused(wrong, named):
 
 
 def test_cells_come_variable_by_variable_and_as_on_a_chequerboard():
-    cells = Cells((2, 3), 12, 5)
+    cells = Cells((2, 3), 12)
     x = torch.arange(12.0).view(1, 2, 3, 2, 1).expand(-1, -1, -1, -1, 5)  # row, column, variable: 2 * cell + variable
     x = x.permute(0, 3, 4, 1, 2).reshape(1, 10, 2, 3)
     z = cells.ordered(x)
@@ -171,6 +172,37 @@ def test_prior_of_a_small_latent_sums_to_one():
     log_p = log_softmax_unimix(dynamics.prior(torch.randn(1, 16)), 0.01)[0].detach()
     total = sum(sum(log_p[g, c] for g, c in enumerate(z)).exp() for z in itertools.product(range(4), repeat=3))
     assert float(total) == pytest.approx(1, abs=1e-5)
+
+
+@given(st.integers(0, 2**32), st.sampled_from([2, 5, 6, 9, 32]))
+@settings(max_examples=30, deadline=None)
+def test_scalars_can_be_read_off_laws_and_gradients_pass_rounding(seed, classes):
+    torch.manual_seed(seed)
+    levels = Levels(classes)
+    x = torch.randn(7, levels.scalars, requires_grad=True)
+    logits = levels.logits(x)
+    inside = x.tanh() * (levels.points.max(0).values + 0.5)
+    torch.testing.assert_close(levels.read(logits + torch.randn(7, 1)), inside, atol=1e-4, rtol=1e-4)
+    drawn = torch.eye(classes)[levels.logits(x).softmax(-1).argmax(-1)]
+    z = levels.straight(logits, drawn)
+    torch.testing.assert_close(z, drawn, atol=1e-5, rtol=0)
+    near = (z.detach() @ levels.points - inside.detach()).abs()
+    assert near.max() <= 0.5 + 1e-4  # the nearest point
+    (z @ levels.points).sum().backward()
+    expected = torch.autograd.grad(inside.sum(), x)[0]
+    torch.testing.assert_close(x.grad, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_first_weights_keep_a_signals_size():
+    torch.manual_seed(0)
+    encoder = Encoder((64, 96), (24, 32, 96), 384, 32, cells=True)
+    decoder = Decoder((64, 96), (24, 32, 96), 384, 32, 9, cells=True)
+    with torch.no_grad():
+        logits = encoder(torch.randn(4, 3, 64, 96))
+        scalars = encoder.levels.read(logits) / encoder.levels.points.max(0).values
+        frames, told = decoder.labelled(torch.eye(32)[torch.randint(32, (4, 384))])
+    for signal in (scalars, frames, told):
+        assert 0.2 < signal.std() < 3
 
 
 def celled(stages: int = 4, **more) -> CellDynamics:

@@ -303,7 +303,7 @@ def test_what_is_seen_is_a_sample_of_the_posterior_not_its_mean(world):
     with torch.no_grad():
         p = softmax_unimix(world.net.encoder(x), world.config.unimix)[0]
     share = torch.nn.functional.one_hot(z, TINY.classes).float().mean(0)
-    assert (share - p).abs().max() < 0.04 and p.max() < 0.99
+    assert (share - p).abs().max() < 0.04 and p.amax(-1).min() < 0.99  # not all are sure
 
 
 def test_trust_is_uniform_on_the_data_it_was_calibrated_on_and_falls_with_distance():

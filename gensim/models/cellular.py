@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gensim.models.dynamics import Unrolled
+from gensim.models.levels import Levels
 from gensim.models.vae import Cells
 
 
@@ -53,11 +54,11 @@ class CellDynamics(Unrolled):
         self.count = math.prod(grid)
         width, each = hidden // self.count, groups // self.count
         self.seen = 2 * width * math.prod((side + 1) // 2 for side in grid)
-        cells = Cells(grid, groups, classes)
+        cells = Cells(grid, groups)
         for name, index in {"cell_of": cells.order // each, "one_of": cells.order % each, "back": cells.back}.items():
             self.register_buffer(name, index, persistent=False)
         self.initial = nn.Parameter(torch.zeros(2, hidden))  # memory before a mid-episode / a first frame
-        self.embed = nn.Parameter(torch.randn(each * classes, width) * each**-0.5)
+        self.embed = nn.Parameter(begun(each, classes, width) * each**-0.5)
         self.place = nn.Parameter(torch.zeros(self.count, width))
         self.act = nn.Linear(actions, width)
         self.clock = nn.Linear(2, width, bias=False) if clock else None
@@ -70,7 +71,7 @@ class CellDynamics(Unrolled):
         self.summary, self.heard = nn.Linear(hidden, summary), nn.Linear(summary, 3 * width, bias=False)
         self.prior_in, self.prior_norm = nn.Conv2d(width, width, 3, padding=1), nn.LayerNorm(width)
         self.prior_mid, self.prior_out = nn.Linear(width, 2 * width), Outs(self.count, each, classes, 2 * width)
-        self.hear = nn.Parameter(torch.randn(each * classes, width) * 0.3)
+        self.hear = nn.Parameter(begun(each, classes, width) * 0.3)
         self.given = nn.Conv2d(width, width, 3, padding=1, bias=False) if stages > 1 else None
 
     def inputs(self, z: Tensor, act: Tensor, steps: Tensor, cond: Tensor | None = None) -> Tensor:
@@ -192,6 +193,12 @@ class Outs(nn.Module):
         weight = self.weight[one]  # (classes, width), or m of it
         out = F.linear(x, weight) if weight.ndim == 2 else torch.einsum("nmc,mkc->nmk", x, weight)
         return out + self.bias[cell, one]
+
+
+def begun(each: int, classes: int, width: int) -> Tensor:
+    """First vectors (each * classes, width) of the values of a cell's variables: neighbours are read alike."""
+    unit = Levels(classes).unit  # (classes, scalars)
+    return (unit @ torch.randn(each, unit.shape[1], width)).flatten(0, 1)
 
 
 def _flat(x: Tensor) -> Tensor:

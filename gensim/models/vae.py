@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-GAIN = 5.0  # of cells' first laws: their draws say something from the first step on
+from gensim.models.levels import Levels
 
 
 class Encoder(nn.Module):
@@ -22,7 +22,7 @@ class Encoder(nn.Module):
         widths: channels after each halving; three or four.
         groups, classes: the latent is `groups` categorical variables of `classes` values.
         cells: whether each variable tells of a cell of what the halvings leave, 8 or 16 pixels a side and all cells
-            alike, instead of the whole frame.
+            alike, instead of the whole frame. Its values are then ordered; see `Levels`.
     """
 
     def __init__(
@@ -34,22 +34,22 @@ class Encoder(nn.Module):
         self.convs = nn.ModuleList(nn.Conv2d(i, o, 4, 2, 1) for i, o in zip(channels, channels[1:]))
         self.squeeze = nn.Conv2d(widths[-1], widths[-1] // 2, 3 if cells else 1, 1, int(cells))
         grid = grid_of(shape, widths)
-        self.cells = Cells(grid, groups, classes) if cells else None
-        if self.cells is None:
+        self.cells = Cells(grid, groups) if cells else None
+        self.levels = Levels(classes) if cells else None
+        if self.cells is None or self.levels is None:
             self.out: nn.Module = nn.Linear(widths[-1] // 2 * math.prod(grid), groups * classes)
         else:
-            self.out = nn.Conv2d(widths[-1] // 2, self.cells.each * classes, 1, bias=False)
-            self.place = nn.Parameter(torch.zeros(self.cells.each * classes, *grid))
-            with torch.no_grad():
-                self.out.weight.mul_(GAIN)
+            self.out = nn.Conv2d(widths[-1] // 2, self.cells.each * self.levels.scalars, 1, bias=False)
+            self.place = nn.Parameter(torch.zeros(self.cells.each * self.levels.scalars, *grid))
+            begin(self, last=("out",))
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps frames (n, 3, h, w) in -1..1 to logits (n, groups, classes)."""
         for conv in self.convs:
             x = F.relu(conv(x), inplace=True)  # (n, widths[i], h / 2, w / 2)
         x = F.relu(self.squeeze(x), inplace=True)  # (n, widths[-1] / 2, rows, columns)
-        if self.cells is not None:
-            return self.cells.ordered(self.out(x) + self.place)
+        if self.cells is not None and self.levels is not None:
+            return self.levels.logits(self.cells.ordered(self.out(x) + self.place))
         return self.out(x.flatten(1)).unflatten(-1, (self.groups, self.classes))  # (n, groups, classes)
 
 
@@ -71,20 +71,20 @@ class Cells(nn.Module):
     order: Tensor  # (groups,) where in (cells, each) each variable lies
     back: Tensor  # (groups,) the reverse
 
-    def __init__(self, grid: tuple[int, int], groups: int, classes: int) -> None:
+    def __init__(self, grid: tuple[int, int], groups: int) -> None:
         super().__init__()
-        self.grid, self.classes, self.each = grid, classes, groups // math.prod(grid)
+        self.grid, self.groups, self.each = grid, groups, groups // math.prod(grid)
         row, column, one = torch.meshgrid(*(torch.arange(n) for n in (*grid, self.each)), indexing="ij")
         order = (one * 2 + (row + column) % 2).flatten().argsort(stable=True)
         self.register_buffer("order", order, persistent=False)
         self.register_buffer("back", order.argsort(), persistent=False)
 
     def ordered(self, x: Tensor) -> Tensor:
-        """Variables (n, groups, classes) of what each cell has (n, each * classes, rows, columns)."""
-        return x.permute(0, 2, 3, 1).reshape(len(x), -1, self.classes)[:, self.order]
+        """Variables (n, groups, k) of what each cell has (n, each * k, rows, columns)."""
+        return x.permute(0, 2, 3, 1).reshape(len(x), self.groups, -1)[:, self.order]
 
     def placed(self, z: Tensor) -> Tensor:
-        """The reverse: (n, each * classes, rows, columns) of variables (n, groups, classes)."""
+        """The reverse: (n, each * k, rows, columns) of variables (n, groups, k)."""
         return z[:, self.back].reshape(len(z), *self.grid, -1).permute(0, 3, 1, 2)
 
 
@@ -110,7 +110,7 @@ class Decoder(nn.Module):
     ) -> None:
         super().__init__()
         self.grid = (widths[-1] // 2, *grid_of(shape, widths))  # channels, rows, columns
-        self.cells = Cells(self.grid[1:], groups, classes) if cells else None
+        self.cells = Cells(self.grid[1:], groups) if cells else None
         if self.cells is None:
             self.inp: nn.Module = nn.Linear(groups * classes, math.prod(self.grid))
             self.widen = nn.Conv2d(self.grid[0], widths[-1], 1)
@@ -123,6 +123,14 @@ class Decoder(nn.Module):
         self.out = nn.Conv2d(widths[-1], 12, 3, 1, 1)
         near = 1 if cells else 3  # of whole frames 3 x 3, as worlds have it that were fitted so
         self.labels = nn.Conv2d(widths[-1], 4 * labels, near, 1, near // 2) if labels else None
+        if self.cells is not None:
+            begin(self, last=("out", "labels"))
+            unit = Levels(classes).unit  # (classes, scalars)
+            slopes = (
+                torch.randn(self.grid[0], self.cells.each, unit.shape[1]) * (self.cells.each * unit.shape[1]) ** -0.5
+            )
+            with torch.no_grad():
+                self.inp.weight.copy_((slopes @ unit.T).flatten(1)[..., None, None])  # type: ignore[union-attr, operator]
 
     def forward(self, z: Tensor) -> Tensor:
         """Maps one-hot latents (n, groups, classes) to frames (n, 3, h, w), about -1..1."""
@@ -148,6 +156,19 @@ class Decoder(nn.Module):
         for conv in self.convs:
             x = F.relu(conv(x), inplace=True)  # (n, widths[i], 2 rows, 2 columns)
         return x
+
+
+def begin(module: nn.Module, last: Sequence[str]) -> None:
+    """First weights of a module's convolutions that keep a signal's size through ReLUs; the last ones have none.
+
+    Reference: Delving Deep into Rectifiers (He et al., 2015), arXiv:1502.01852.
+    """
+    for name, conv in module.named_modules():
+        if isinstance(conv, (nn.Conv2d, nn.ConvTranspose2d)):
+            taps = math.prod(conv.kernel_size) / (math.prod(conv.stride) if isinstance(conv, nn.ConvTranspose2d) else 1)
+            nn.init.normal_(conv.weight, std=((1 if name in last else 2) / (conv.in_channels * taps)) ** 0.5)
+            if conv.bias is not None:
+                nn.init.zeros_(conv.bias)
 
 
 def log_softmax_unimix(logits: Tensor, unimix: float) -> Tensor:

@@ -43,7 +43,7 @@ class NetConfig:
     """Width of a frame in pixels, a multiple of 16; None where it is square."""
     cells: bool = False
     """Whether each variable tells of one cell of what the halvings leave, 8 or 16 pixels a side, instead of the whole
-    frame. The memory is then a grid of such cells, too, and all cells are alike."""
+    frame. The memory is then a grid of such cells, too, and all cells are alike; values of a variable are ordered."""
     stages: int | None = None
     """Ordered parts of a latent, each drawn given those before it; None where all variables are drawn at once."""
     labels: tuple[str, ...] = ()

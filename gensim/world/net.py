@@ -15,7 +15,7 @@ from gensim.models.heads import DisagreementHead, RewardHead, TellingHead, Termi
 from gensim.models.vae import Decoder, Encoder, log_softmax_unimix, sample_straight_through
 from gensim.world.config import FitConfig, NetConfig
 
-LOOKING = 0.01  # the least share of the uniform law while encoder and decoder look alone
+LOOKING = 0.01  # the least share of the uniform law while encoder and decoder look alone, where values have no order
 
 
 class Net(nn.Module):
@@ -70,8 +70,7 @@ class Net(nn.Module):
         b, t = valid.shape
         x = pictures(batch["frames"].flatten(0, 1))  # (b t, 3, h, w)
         some = self._some(valid, decoded, generator) if "some" not in batch else _rows(batch["some"], t)  # (m,)
-        log_q = self._posterior(x, some)  # (b t, groups, classes)
-        z = sample_straight_through(log_q, generator)
+        log_q, z = self._posterior(x, some, generator)  # (b t, groups, classes)
         seen = valid.flatten()[some]
         shown = self._shown(z[some], x[some], batch["frames"].flatten(0, 1)[some], batch, weights, seen)
         log_q, z = log_q.unflatten(0, (b, t)), z.unflatten(0, (b, t))
@@ -90,8 +89,9 @@ class Net(nn.Module):
         """Losses of encoder and decoder alone; "rep" is what a latent says of which of the batch's frames it is."""
         frames = batch["frames"].flatten(0, 1)
         x = pictures(frames)  # (m, 3, h, w)
-        log_q = log_softmax_unimix(self.encoder(x), max(self.config.unimix, LOOKING))
-        z, seen = sample_straight_through(log_q, generator), torch.ones(len(x), device=x.device)
+        ordered = self.encoder.levels is not None
+        log_q, z = self._read(self.encoder(x), generator, self.config.unimix if ordered else LOOKING)
+        seen = torch.ones(len(x), device=x.device)
         shown = self._shown(z, x, frames, batch, weights, seen)
         usual = log_q.logsumexp(0) - math.log(len(x))  # (groups, classes)
         return {**shown, "rep": _mean(_kl(log_q, usual), seen)}
@@ -168,13 +168,20 @@ class Net(nn.Module):
         numbers, kinds = self.telling.loss(told, batch["numbers"], batch["kind"])
         return {"num": _mean(numbers, valid), "kind": _mean(kinds, (batch["kind"] >= 0).float())}
 
-    def _posterior(self, x: Tensor, some: Tensor) -> Tensor:
-        """log q(z | frame) (n, groups, classes) of all frames x (n, 3, h, w), with gradients for `some` (m,)."""
+    def _posterior(self, x: Tensor, some: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """log q(z | frame) (n, groups, classes) of frames x (n, 3, h, w), and draws; gradients for `some` (m,)."""
         if len(some) == len(x):
-            return log_softmax_unimix(self.encoder(x), self.config.unimix)
+            return self._read(self.encoder(x), generator)
         with torch.no_grad():
-            log_q = log_softmax_unimix(self.encoder(x), self.config.unimix)
-        return log_q.index_copy(0, some, log_softmax_unimix(self.encoder(x[some]), self.config.unimix))
+            logits = self.encoder(x)
+        return self._read(logits.index_copy(0, some, self.encoder(x[some])), generator)
+
+    def _read(self, logits: Tensor, generator: torch.Generator, least: float = 0.0) -> tuple[Tensor, Tensor]:
+        """The log-laws of logits (n, groups, classes), and draws through which gradients go."""
+        log_q = log_softmax_unimix(logits, max(self.config.unimix, least))
+        if self.encoder.levels is None:
+            return log_q, sample_straight_through(log_q, generator)
+        return log_q, self.encoder.levels.straight(logits, draw(log_q.detach(), generator))
 
     def _judgements(
         self,
