@@ -43,19 +43,31 @@ class Encoder(nn.Module):
             self.place = nn.Parameter(torch.zeros(self.cells.each * self.levels.scalars, *grid))
             begin(self, last=("out",))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Maps frames (n, 3, h, w) in -1..1 to logits (n, groups, classes)."""
+    def forward(self, x: Tensor, at: Tensor | None = None) -> Tensor:
+        """Maps frames (n, 3, h, w) in -1..1 to logits (n, groups, classes).
+
+        at (n, 2): of cells, where in the whole frame each begins, in rows and columns of cells; x are then parts.
+        """
         for conv in self.convs:
             x = F.relu(conv(x), inplace=True)  # (n, widths[i], h / 2, w / 2)
         x = F.relu(self.squeeze(x), inplace=True)  # (n, widths[-1] / 2, rows, columns)
         if self.cells is not None and self.levels is not None:
-            return self.levels.logits(self.cells.ordered(self.out(x) + self.place))
+            cells = self.cells if at is None else self.cells.part(x.shape[2:])
+            return self.levels.logits(cells.ordered(self.out(x) + cells.cut(self.place, at)))
         return self.out(x.flatten(1)).unflatten(-1, (self.groups, self.classes))  # (n, groups, classes)
 
 
 def grid_of(shape: tuple[int, int], widths: Sequence[int]) -> tuple[int, int]:
     """Rows and columns that are left of a frame of this shape after as many halvings as there are widths."""
     return shape[0] >> len(widths), shape[1] >> len(widths)
+
+
+def cut(x: Tensor, at: Tensor, size: Sequence[int]) -> Tensor:
+    """Parts (n, ..., *size) of pictures x (n, ..., h, w), the first row and column of each at (n, 2)."""
+    rows, columns = (at[:, i, None] + torch.arange(size[i], device=at.device) for i in (0, 1))  # (n, size[i])
+    n = torch.arange(len(x), device=at.device)[:, None, None]
+    found = x.movedim((-2, -1), (1, 2))[n, rows[:, :, None], columns[:, None]]  # (n, *size, ...)
+    return found.movedim((1, 2), (-2, -1))
 
 
 class Cells(nn.Module):
@@ -78,6 +90,14 @@ class Cells(nn.Module):
         order = (one * 2 + (row + column) % 2).flatten().argsort(stable=True)
         self.register_buffer("order", order, persistent=False)
         self.register_buffer("back", order.argsort(), persistent=False)
+
+    def part(self, grid: Sequence[int]) -> Cells:
+        """The same of a part of the frame, of so many rows and columns of cells."""
+        return Cells((grid[0], grid[1]), self.each * grid[0] * grid[1]).to(self.order.device)
+
+    def cut(self, x: Tensor, at: Tensor | None) -> Tensor:
+        """Parts (n, k, rows, columns), as large as this grid, of a whole grid x (k, all rows, all columns)."""
+        return x if at is None else cut(x[None].expand(len(at), *x.shape), at, self.grid)
 
     def ordered(self, x: Tensor) -> Tensor:
         """Variables (n, groups, k) of what each cell has (n, each * k, rows, columns)."""
@@ -136,10 +156,18 @@ class Decoder(nn.Module):
         """Maps one-hot latents (n, groups, classes) to frames (n, 3, h, w), about -1..1."""
         return F.pixel_shuffle(self.out(self.grow(self.read(z))), 2)  # (n, 3, h, w)
 
-    def labelled(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """The same frames, and what is told of their pixels (n, labels, h, w)."""
+    def labelled(self, z: Tensor, at: Tensor | None = None, grid: Sequence[int] = ()) -> tuple[Tensor, Tensor]:
+        """The same frames, and what is told of their pixels (n, labels, h, w).
+
+        at (n, 2), grid: of cells, z tell of parts of frames that begin there, of so many rows and columns of cells.
+        """
         assert self.labels is not None
-        x = self.grow(self.read(z))
+        if at is None:
+            x = self.grow(self.read(z))
+        else:
+            assert self.cells is not None
+            cells = self.cells.part(grid)
+            x = self.grow((self.inp(cells.placed(z)) + cells.cut(self.place, at)).flatten(1), grid)
         return F.pixel_shuffle(self.out(x), 2), F.pixel_shuffle(self.labels(x), 2)
 
     def read(self, z: Tensor) -> Tensor:
@@ -148,9 +176,9 @@ class Decoder(nn.Module):
             return self.inp(z.flatten(1))
         return (self.inp(self.cells.placed(z)) + self.place).flatten(1)
 
-    def grow(self, x: Tensor) -> Tensor:
+    def grow(self, x: Tensor, grid: Sequence[int] = ()) -> Tensor:
         """What both are read from (n, widths[0], h / 2, w / 2), of the first layer's output (n, channels * cells)."""
-        x = F.relu(x.unflatten(-1, self.grid))
+        x = F.relu(x.unflatten(-1, (self.grid[0], *(grid or self.grid[1:]))))
         x = x.contiguous(memory_format=torch.channels_last)
         x = F.relu(self.widen(x), inplace=True)  # (n, widths[-1], rows, columns)
         for conv in self.convs:

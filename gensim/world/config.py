@@ -120,6 +120,12 @@ class FitConfig:
     """Learning rate of these steps."""
     look_frames: int = 16
     """Frames in each of these steps: at first many small steps lead further than few large ones."""
+    look_part: tuple[int, int] | None = None
+    """Rows and columns of cells of a part of the frame: three of four of these steps see one, not the whole, around a
+    pixel that is the likelier the rarer its class is. None: all see the whole."""
+    even: float = 0.5
+    """How far classes of labelled pixels count alike in a picture's error, rare ones too: 0 for each pixel as much, 1
+    for each class, up to 30 times as much a pixel."""
     decay: float = 0.0
     """Share of the steps, at their end, over which the learning rate falls to zero; of both kinds of steps, if `look`
     makes two. It asks for `steps`."""
@@ -226,6 +232,19 @@ class FitConfig:
             raise ValueError(f"{told} with mirror={self.mirror}: latents found once are not mirrored; drop one")
         if (self.look or self.eye) and self.devices > 1:
             raise ValueError(f"{told} with devices={self.devices}: what learns from latents found once does so on one")
+
+    def check_part(self, net: NetConfig) -> None:
+        """ValueError unless parts lie within frames of cells whose pixels have classes."""
+        if self.look_part is None:
+            return
+        if not (net.cells and net.labels):
+            raise ValueError(f"look_part={self.look_part}: parts are those of cells, around labels; drop it")
+        if self.emphasis or self.rarity:
+            raise ValueError(
+                f"look_part={self.look_part}: emphasis and rarity weigh whole frames; give one or the other"
+            )
+        if any(not 1 <= side <= whole for side, whole in zip(self.look_part, net.grid)):
+            raise ValueError(f"look_part={self.look_part}: give rows and columns within {net.grid} cells")
 
     def rate(self, step: int) -> float:
         """The learning rate of a step, warming up apart."""

@@ -27,13 +27,15 @@ from gensim.episodes.sample import Sampler
 from gensim.models.vae import log_softmax_unimix
 from gensim.world.config import FitConfig, NetConfig
 from gensim.world.net import Net, pictures, total
+from gensim.world.parts import look_at, places
 from gensim.world.weights import Weights
 from gensim.world.world import World
 
 COUNTED = 2000  # frames whose colours are counted
 LOOKED = 64  # frames that are encoded at once
 COUNTED_BATCHES = 8  # batches whose classes are
-RAREST = 12.0  # weight of the rarest class of pixels
+RAREST = 30.0  # weight of the rarest class of pixels, beside the most frequent one
+WHOLE = 4  # of so many steps that look at parts, one looks at the whole
 CHECKPOINT = "fit/checkpoint.safetensors"
 LATER = (
     "head",
@@ -53,6 +55,7 @@ class Fit:
     """The state of a fit: weights, their running average, Adam's moments, and the clock."""
 
     def __init__(self, config: FitConfig, net_config: NetConfig) -> None:
+        config.check_part(net_config)
         self.config, self.step, self.seconds = config, 0, 0.0
         self.fabric = make_fabric(config.devices)
         torch.manual_seed(config.seed)
@@ -68,7 +71,7 @@ class Fit:
         optimiser = torch.optim.Adam([{"params": encoder}, {"params": others}], config.lr, eps=1e-8)
         self.net, self.optimiser = self.fabric.setup(net, optimiser)
         self.weights = Weights.of(net_config.shape, config.emphasis)
-        self.balance = torch.ones(len(net_config.labels))
+        self.balance = self.shown = torch.ones(len(net_config.labels))
 
     def update(self, batch: dict[str, Tensor]) -> dict[str, float]:
         """One optimiser step on a batch; returns the loss's parts."""
@@ -78,8 +81,13 @@ class Fit:
         warm, rate = (self.step - begun + 1) / c.warmup, c.rate(self.step)
         for group, late in zip(self.optimiser.param_groups, (1, 0)):  # the encoder begins when the decoder has
             group["lr"] = rate * min(1.0, max(0.0, (warm - late) / (1 + late)))
-        weights = self.weights and partial(self.weights, settled=min(1.0, self.step / c.settle))
-        batch = batch | {"balance": 1 + (self.balance - 1) * min(1.0, self.step / c.settle)}
+        settled = min(1.0, self.step / c.settle)
+        weights = self.weights and partial(self.weights, settled=settled)
+        batch = batch | {name: 1 + (getattr(self, name) - 1) * settled for name in ("balance", "shown")}
+        if "look" in batch and c.look_part and self.step % WHOLE:
+            grid, chance = self.net.module.config.grid, torch.Generator().manual_seed(c.seed ^ self.step << 20)
+            at = places(batch["classes"].flatten(0, 1), self.shown**2, grid, c.look_part, chance)
+            batch = look_at(batch, at, grid, c.look_part)
         batch |= {"noise": torch.tensor(c.noise)} if c.noise else {}
         parts = self.net(self.fabric.to_device(batch), c.free_nats, c.decoded, generator, weights)
         self.fabric.backward(total(parts, self.config))
@@ -150,7 +158,9 @@ class Fit:
         if self.net.module.config.labels:
             classes = np.concatenate([sampler.batch(step).more["classes"].ravel() for step in range(COUNTED_BATCHES)])
             share = np.bincount(classes, minlength=len(self.balance)) / len(classes)
-            self.balance = torch.from_numpy(np.clip((share + 1e-6) ** -0.5 / 2, 1.0, RAREST).astype(np.float32))
+            rare = share.max() / np.maximum(share, 1e-9)
+            weights = [np.minimum(rare**power, RAREST) for power in (0.5, self.config.even)]
+            self.balance, self.shown = (torch.from_numpy(weight.astype(np.float32)) for weight in weights)
 
     def count(self, sampler: Sampler) -> None:
         """Weighs colours by how rare they are in frames of the data, where the settings ask for it."""

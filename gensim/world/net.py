@@ -90,7 +90,8 @@ class Net(nn.Module):
         frames = batch["frames"].flatten(0, 1)
         x = pictures(frames)  # (m, 3, h, w)
         ordered = self.encoder.levels is not None
-        log_q, z = self._read(self.encoder(x), generator, self.config.unimix if ordered else LOOKING)
+        logits = self.encoder(x, batch.get("at"))
+        log_q, z = self._read(logits, generator, self.config.unimix if ordered else LOOKING)
         seen = torch.ones(len(x), device=x.device)
         shown = self._shown(z, x, frames, batch, weights, seen)
         usual = log_q.logsumexp(0) - math.log(len(x))  # (groups, classes)
@@ -107,12 +108,13 @@ class Net(nn.Module):
     ) -> dict[str, Tensor]:
         """Losses of what is drawn of latents z (m, groups, classes): pictures x, and their labels if there are any."""
         c = self.config
-        drawn, labels = self.decoder.labelled(z) if c.labels else (self.decoder(z), None)
+        part = (batch["at"], [side >> len(c.widths) for side in x.shape[2:]]) if "at" in batch else ()
+        drawn, labels = self.decoder.labelled(z, *part) if c.labels else (self.decoder(z), None)
         error = (drawn.float() - x) ** 2  # (m, 3, h, w)
         if weights is not None:
             error = error * weights(frames)[:, None]
         if c.labels:  # what is rare is small, and is seen
-            error = error * batch["balance"][batch["classes"].flatten(0, 1).long()][:, None]
+            error = error * batch["shown"][batch["classes"].flatten(0, 1).long()][:, None]
         rec = error.sum((1, 2, 3)) / 4  # (m,) 0..1 units
         return {"rec": _mean(rec, seen), **(self._labels(labels, batch, seen) if labels is not None else {})}
 
