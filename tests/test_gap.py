@@ -181,6 +181,10 @@ def test_the_list_of_policies(made: Callable[[str], Made], tmp_path: Path) -> No
         roster(world, world.folder, agent, [tmp_path / "rounds"], [tmp_path / "bad"]),
     )
     assert len(few) >= LEAST and len(many) == 13 + 8 + 1
+    fewer = roster(world, world.folder, agent, mixes=2)
+    assert [one.chance for one in fewer] == [0, 0, 0.67, 0.33, 0, 0] and len(
+        roster(world, world.folder, agent, mixes=0)
+    ) == 4
     for players in (few, many):
         assert len({one.name for one in players}) == len({one.digest() for one in players}) == len(players)
         assert [one.kind for one in players[:2]] == ["chance", "constant"]

@@ -40,6 +40,9 @@ class GapConfig:
     """Simulators side by side, each on one thread."""
     work: Path | None = None
     """Folder of what was measured so far; runs/gap-HASH unless given."""
+    mixes: int | None = None
+    """Mixes of the agent with chance among the policies, evenly spread; None takes as many as make 20 policies. Give
+    few where the simulator is slow: ranks then say less."""
     segments: int = 96
     """Held-out segments that figures are made from."""
     kept: int = 10
@@ -59,6 +62,8 @@ class GapConfig:
         counts = (self.episodes, self.dreams, self.processes, self.segments, self.kept, self.samples)
         if min(counts) < 1 or min(self.episodes, self.dreams) < 2:
             raise ValueError("give at least 2 episodes and dreams, and 1 of processes, segments, kept and samples")
+        if self.mixes is not None and not 0 <= self.mixes < 100:
+            raise ValueError(f"mixes={self.mixes}: give a number from 0 to 99")
         if not 0 < self.holdout <= 1:
             raise ValueError(f"holdout={self.holdout}: give the share that the fit held out, or 1 where it saw nothing")
         if self.exploiters and self.agent is None and not self.policies:

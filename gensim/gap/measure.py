@@ -186,7 +186,7 @@ class Measuring:
 
     def _play(self) -> tuple[list[Measured], list[Again]]:
         config = self.config
-        players = roster(self.world, config.world, config.agent, config.policies, config.exploiters)
+        players = roster(self.world, config.world, config.agent, config.policies, config.exploiters, config.mixes)
         for player in players:
             if player.kind == "agent":
                 scored(config.scores, player, self.world, None)  # refuses now, not after hours of playing

@@ -153,10 +153,12 @@ def roster(
     agent: Path | None,
     rounds: Sequence[Path] = (),
     exploiters: Sequence[Path] = (),
+    mixes: int | None = None,
 ) -> list[Player]:
     """The fixed list: chance, standing still, the agent with shares of chance, as it is and calm, and the others.
 
-    Equal weights come once, as the agent, else as made to exploit. With an agent they are `LEAST` at least.
+    Equal weights come once, as the agent, else as made to exploit. With an agent they are `LEAST` at least, unless it
+    is said in how many mixes chance has a share.
     """
     fixed = [Player("chance", "chance"), Player("constant", "constant")]
     if agent is None:
@@ -164,7 +166,9 @@ def roster(
     best, others = _player(world, folder, agent, "agent", "agent"), _others(world, folder, rounds, exploiters)
     others = [one for one in others if one.weights != best.weights]
     calm = _variant(best, f"agent, {'drawn' if best.calm else 'likeliest'}", "calm", calm=not best.calm)
-    shares = SHARES if len(fixed) + len(SHARES) + 2 + len(others) >= LEAST else sorted(SHARES + FINER)
+    shares = SHARES if len(fixed) + len(SHARES) + 2 + len(others) >= LEAST else tuple(sorted(SHARES + FINER))
+    if mixes is not None:
+        shares = tuple(round((i + 1) / (mixes + 1), 2) for i in range(mixes))
     mixed = [_variant(best, f"agent, {100 * share:.0f} % chance", "mixed", share) for share in shares]
     return [*fixed, *reversed(mixed), best, calm, *others]
 
