@@ -6,6 +6,7 @@ import hashlib
 import io
 import os
 from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -180,6 +181,43 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> World:
     small = {"groups": 6, "hidden": 24, "widths": (8, 8, 12, 16), "batch": 8, "length": 8, "holdout": 0.2}
     fit(FitConfig(data=data.folder, out=folder / "world", steps=200, lr=3e-3, **small), quiet=True)  # type: ignore[arg-type]
     return World.load(folder / "world")
+
+
+PARTS: dict[str, Any] = {
+    "cells": True,
+    "groups": 48,
+    "hidden": 96,
+    "widths": (8, 8, 12),
+    "holdout": 0.2,
+    "look_part": (2, 3),
+}
+
+
+def test_a_fit_that_looks_at_parts_sees_the_whole(fitted: World, tmp_path: Path) -> None:
+    assert fitted.folder is not None
+    data = fitted.folder.parent / "data"
+    about = {"steps": 500, "look": 500, "even": 1.0, "rep": 0.0, "settle": 50, "labels": 0.2, **PARTS}
+    world = fit(FitConfig(data=data, out=tmp_path, **about), quiet=True)
+    episode = read_episode(data / "ep-000003.npz")
+    frames, classes = episode.frames(), np.stack([episode.layers["classes"].at(t) for t in range(len(episode) + 1)])
+    state = world.first(frames, np.arange(len(frames), dtype=np.uint64), cond=np.zeros((len(frames), 1), np.float32))
+    _, said, _ = world.labelled(state)
+    assert (said == classes).mean() > 0.97
+    assert ((said == 2) & (classes == 2)).sum() > 0.7 * ((said == 2) | (classes == 2)).sum()  # the vehicle
+
+
+@pytest.mark.parametrize(
+    ("more", "named"),
+    [
+        ({"look_part": (2, 7)}, r"look_part=\(2, 7\): give rows and columns within \(4, 6\)"),
+        ({"cells": False, "widths": (8, 8, 8, 8)}, "parts are those of cells"),
+        ({"rarity": True}, "weigh whole frames"),
+    ],
+)
+def test_parts_that_cannot_be_looked_at_are_named(fitted: World, tmp_path: Path, more: dict, named: str) -> None:
+    assert fitted.folder is not None
+    with pytest.raises(ValueError, match=named):
+        fit(FitConfig(data=fitted.folder.parent / "data", out=tmp_path, steps=2, look=2, **PARTS | more), quiet=True)
 
 
 def test_batches_hold_the_labels_of_their_own_frames(fitted: World) -> None:

@@ -35,6 +35,7 @@ COUNTED = 2000  # frames whose colours are counted
 LOOKED = 64  # frames that are encoded at once
 COUNTED_BATCHES = 8  # batches whose classes are
 RAREST = 30.0  # weight of the rarest class of pixels, beside the most frequent one
+PARTS = 2**40  # folds into a step where parts of frames are drawn
 WHOLE = 4  # of so many steps that look at parts, one looks at the whole
 CHECKPOINT = "fit/checkpoint.safetensors"
 LATER = (
@@ -75,8 +76,7 @@ class Fit:
 
     def update(self, batch: dict[str, Tensor]) -> dict[str, float]:
         """One optimiser step on a batch; returns the loss's parts."""
-        generator = torch.Generator(self.fabric.device)
-        generator.manual_seed(int(fold(np.array([self.config.seed], np.uint64), self.step)[0]) >> 1)
+        generator = self._chance(self.fabric.device, self.step)
         c, begun = self.config, self.config.look * (self.step >= self.config.look)
         warm, rate = (self.step - begun + 1) / c.warmup, c.rate(self.step)
         for group, late in zip(self.optimiser.param_groups, (1, 0)):  # the encoder begins when the decoder has
@@ -85,7 +85,7 @@ class Fit:
         weights = self.weights and partial(self.weights, settled=settled)
         batch = batch | {name: 1 + (getattr(self, name) - 1) * settled for name in ("balance", "shown")}
         if "look" in batch and c.look_part and self.step % WHOLE:
-            grid, chance = self.net.module.config.grid, torch.Generator().manual_seed(c.seed ^ self.step << 20)
+            grid, chance = self.net.module.config.grid, self._chance("cpu", PARTS + self.step)
             at = places(batch["classes"].flatten(0, 1), self.shown**2, grid, c.look_part, chance)
             batch = look_at(batch, at, grid, c.look_part)
         batch |= {"noise": torch.tensor(c.noise)} if c.noise else {}
@@ -97,6 +97,11 @@ class Fit:
         self.step += 1
         self._follow()
         return {name: part.item() for name, part in parts.items()}
+
+    def _chance(self, device: torch.device | str, what: int) -> torch.Generator:
+        """What a step draws by: a function of the seed and of what is drawn."""
+        key = fold(np.array([self.config.seed], np.uint64), what)[0]
+        return torch.Generator(device).manual_seed(int(key) >> 1)
 
     def save(self) -> None:
         """Writes the checkpoint, all or nothing."""
