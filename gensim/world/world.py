@@ -166,7 +166,8 @@ class World:
         ends = uniform(state.keys(), Stream.TERM, state.step.numpy(), 1)
 
         drawn = (_rows(draws), _rows(ends)[:, 0])
-        rows = (state.h, state.z, state.tally, state.cond, _rows(act), state.mask, *drawn, state.temperature)
+        rows: tuple[Tensor, ...] = (state.h, state.z, state.tally, state.cond, _rows(act), state.mask)
+        rows = (*rows, *drawn, state.temperature)
         if proposal is not None or edit is not None:
             f = self._steered(proposal, edit)
         elif (state.temperature == 1).all():
