@@ -38,16 +38,8 @@ RAREST = 30.0  # weight of the rarest class of pixels, beside the most frequent 
 PARTS = 2**40  # folds into a step where parts of frames are drawn
 WHOLE = 4  # of so many steps that look at parts, one looks at the whole
 CHECKPOINT = "fit/checkpoint.safetensors"
-LATER = (
-    "head",
-    "look",
-    "look_lr",
-    "look_frames",
-    "decay",
-    "unimix",
-    "noise",
-    "eye",
-)  # settings that were constants once
+# settings that were constants once
+LATER = ("head", "look", "look_lr", "look_frames", "look_part", "even", "decay", "unimix", "noise", "eye")
 SEEING = ("shape", "groups", "classes", "widths", "cells", "labels")  # settings that encoder and decoder have
 DEFAULTS = {name: getattr(FitConfig, name) for name in LATER}
 
