@@ -212,12 +212,16 @@ def test_a_fit_that_looks_at_parts_sees_the_whole(fitted: World, tmp_path: Path)
         ({"look_part": (2, 7)}, r"look_part=\(2, 7\): give rows and columns within \(4, 6\)"),
         ({"cells": False, "widths": (8, 8, 8, 8)}, "parts are those of cells"),
         ({"rarity": True}, "weigh whole frames"),
+        ({"look": 0}, "nothing looks first"),
     ],
 )
 def test_parts_that_cannot_be_looked_at_are_named(fitted: World, tmp_path: Path, more: dict, named: str) -> None:
     assert fitted.folder is not None
     with pytest.raises(ValueError, match=named):
-        fit(FitConfig(data=fitted.folder.parent / "data", out=tmp_path, steps=2, look=2, **PARTS | more), quiet=True)
+        fit(
+            FitConfig(data=fitted.folder.parent / "data", out=tmp_path, steps=2, **{"look": 2} | PARTS | more),
+            quiet=True,
+        )
 
 
 def test_batches_hold_the_labels_of_their_own_frames(fitted: World) -> None:

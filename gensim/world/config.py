@@ -237,6 +237,8 @@ class FitConfig:
         """ValueError unless parts lie within frames of cells whose pixels have classes."""
         if self.look_part is None:
             return
+        if not self.look:
+            raise ValueError(f"look_part={self.look_part} with look=0: nothing looks first; give --look, too")
         if not (net.cells and net.labels):
             raise ValueError(f"look_part={self.look_part}: parts are those of cells, around labels; drop it")
         if self.emphasis or self.rarity:
