@@ -185,9 +185,9 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 PARTS: dict[str, Any] = {
     "cells": True,
-    "groups": 48,
+    "groups": 96,
     "hidden": 96,
-    "widths": (8, 8, 12),
+    "widths": (8, 12, 12),
     "holdout": 0.2,
     "look_part": (2, 3),
 }
@@ -196,7 +196,7 @@ PARTS: dict[str, Any] = {
 def test_a_fit_that_looks_at_parts_sees_the_whole(fitted: World, tmp_path: Path) -> None:
     assert fitted.folder is not None
     data = fitted.folder.parent / "data"
-    about = {"steps": 500, "look": 500, "even": 1.0, "rep": 0.0, "settle": 50, "labels": 0.2, **PARTS}
+    about = {"steps": 500, "look": 500, "mark": (("vehicle", 10.0),), "rep": 0.0, "settle": 50, "labels": 0.2, **PARTS}
     world = fit(FitConfig(data=data, out=tmp_path, **about), quiet=True)
     episode = read_episode(data / "ep-000003.npz")
     frames, classes = episode.frames(), np.stack([episode.layers["classes"].at(t) for t in range(len(episode) + 1)])
@@ -213,6 +213,8 @@ def test_a_fit_that_looks_at_parts_sees_the_whole(fitted: World, tmp_path: Path)
         ({"cells": False, "widths": (8, 8, 8, 8)}, "parts are those of cells"),
         ({"rarity": True}, "weigh whole frames"),
         ({"look": 0}, "nothing looks first"),
+        ({"mark": (("cow", 2.0),)}, "mark=cow: give classes of"),
+        ({"mark": (("vehicle", 0.0),)}, "mark=vehicle 0.0: give factors above 0"),
     ],
 )
 def test_parts_that_cannot_be_looked_at_are_named(fitted: World, tmp_path: Path, more: dict, named: str) -> None:

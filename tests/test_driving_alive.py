@@ -79,7 +79,7 @@ def world() -> World:
         "conditions": (*ABOUT["conditions"],),
         "kinds": (*ABOUT["kinds"],),
     }
-    sizes = {"groups": 24, "classes": 4, "hidden": 48, "widths": (8, 8, 8, 16), "head": 8, "cells": True, "stages": 2}
+    sizes = {"groups": 96, "classes": 4, "hidden": 48, "widths": (8, 8, 16), "head": 8, "cells": True, "stages": 2}
     return World.random(ABOUT, NetConfig(size=64, width=96, **sizes, **about))  # type: ignore[arg-type]
 
 

@@ -101,7 +101,7 @@ from gensim.world import FitConfig
 from gensim.world.fit import fit
 sizes = dict(steps=12, batch=2, length=6, decoded=3, hidden=32, save_every=0)
 if sys.argv[3:]:
-    sizes |= dict(look=6, decay=0.5, noise=0.1, cells=True, groups=32, hidden=64, widths=(8, 8, 16), stages=4)
+    sizes |= dict(look=6, decay=0.5, noise=0.1, cells=True, groups=64, hidden=64, widths=(8, 8, 16), stages=4)
 fit(FitConfig(Path(sys.argv[1]), Path(sys.argv[2]), **sizes), quiet=True)
 """
 
@@ -123,7 +123,7 @@ def test_a_killed_fit_goes_on_bit_for_bit(data, tmp_path, looks):
 
 
 def test_a_fit_that_looks_first_begins_with_anothers_eye_and_dynamics_and_then_its_eye_stands(data, tmp_path):
-    sizes = {"cells": True, "groups": 32, "hidden": 64, "widths": (8, 8, 16), "stages": 4, "length": 6, "batch": 2}
+    sizes = {"cells": True, "groups": 64, "hidden": 64, "widths": (8, 8, 16), "stages": 4, "length": 6, "batch": 2}
     config = FitConfig(data, tmp_path / "one", steps=4, look=2, head=8, **sizes)  # type: ignore[arg-type]
     one = fit(config, quiet=True)
     later = replace(config, out=tmp_path / "two", init=tmp_path / "one", head=16, seed=7)
@@ -138,7 +138,7 @@ def test_a_fit_that_looks_first_begins_with_anothers_eye_and_dynamics_and_then_i
 
 
 def test_an_eye_that_is_taken_stands_and_the_rest_may_be_of_other_sizes(data, tmp_path):
-    sizes = {"cells": True, "groups": 32, "widths": (8, 8, 16), "stages": 4, "length": 6, "batch": 2}
+    sizes = {"cells": True, "groups": 64, "widths": (8, 8, 16), "stages": 4, "length": 6, "batch": 2}
     config = FitConfig(data, tmp_path / "one", steps=2, look=2, hidden=64, **sizes)  # type: ignore[arg-type]
     one = fit(config, quiet=True).weights()
     later = replace(config, out=tmp_path / "two", look=0, eye=tmp_path / "one", hidden=128, head=8, seed=3, noise=0.2)
@@ -146,8 +146,8 @@ def test_an_eye_that_is_taken_stands_and_the_rest_may_be_of_other_sizes(data, tm
     assert all(torch.equal(one[name], two[name]) for name in one if name.startswith(("encoder.", "decoder.")))
     with pytest.raises(ValueError, match=r"eye=True \(now None\): give"):  # which stood, and would learn now
         fit(replace(later, eye=None), quiet=True)
-    with pytest.raises(ValueError, match=r"groups=32, unlike"):
-        fit(replace(later, groups=64, out=tmp_path / "three"), quiet=True)
+    with pytest.raises(ValueError, match=r"groups=64, unlike"):
+        fit(replace(later, groups=128, out=tmp_path / "three"), quiet=True)
 
 
 @pytest.mark.parametrize("about", [{"look": 2}, {"eye": Path("other")}])
@@ -158,12 +158,12 @@ def test_latents_that_are_found_once_are_not_mirrored(data, tmp_path, about):
 
 def test_noise_leaves_as_many_variables_as_it_should():
     """A window's frames are read with that share of other frames' variables, whole cells among them; none without."""
-    config = NetConfig(size=32, groups=8, classes=50, hidden=16, widths=(8, 8, 8, 8), head=8, cells=True)
+    config = NetConfig(size=32, groups=32, classes=50, hidden=16, widths=(8, 8, 8), head=8, cells=True)
     net, generator = Net.bare(config), torch.Generator().manual_seed(0)
-    z = torch.eye(50)[torch.randint(50, (64, 9, 8))]
+    z = torch.eye(50)[torch.randint(50, (64, 9, 32))]
     assert torch.equal(net._noisy(z, torch.tensor(0.0), generator), z)
-    wrong = (net._noisy(z, torch.tensor(0.1), generator) != z).any(-1).float()  # (64, 9, 8)
-    each, pairs = wrong.mean(), (wrong[..., :4] * wrong[..., 4:]).mean()  # a cell's two variables lie four apart
+    wrong = (net._noisy(z, torch.tensor(0.1), generator) != z).any(-1).float()  # (64, 9, 32)
+    each, pairs = wrong.mean(), (wrong[..., :4] * wrong[..., 4:8]).mean()  # a cell's variables lie four apart
     assert 0.13 < each < 0.23 and pairs > 2 * each**2
 
 

@@ -14,7 +14,7 @@ from gensim.models.cellular import CellDynamics
 from gensim.models.dynamics import Dynamics
 from gensim.models.heads import GAIN, DisagreementHead, RewardHead, Tally, TerminationHead
 from gensim.models.levels import Levels
-from gensim.models.vae import Cells, Decoder, Encoder, grid_of, log_softmax_unimix, sample_straight_through
+from gensim.models.vae import Cells, Decoder, Encoder, coarse, fine, grid_of, log_softmax_unimix, sample_straight_through
 from gensim.world.config import NetConfig
 from gensim.world.fast import greatest
 
@@ -86,7 +86,8 @@ def test_each_group_is_drawn_on_its_own():
 @pytest.mark.parametrize("shape", [(32, 32), (48, 48), (64, 96)])
 def test_frames_keep_their_shape_and_every_weight_gets_a_gradient(shape, widths, cells):
     torch.manual_seed(shape[0])  # now and then all of so few units are dead from the first
-    groups = 2 * math.prod(grid_of(shape, widths)) if cells else 4
+    widths = widths[1:] if cells else widths
+    groups = 8 * math.prod(grid_of(shape, widths, True)) if cells else 4
     encoder, decoder = Encoder(shape, widths, groups, 5, cells), Decoder(shape, widths, groups, 5, cells=cells)
     x = torch.rand(3, 3, *shape)
     z = sample_straight_through(log_softmax_unimix(encoder(x), 0.01))
@@ -101,11 +102,12 @@ def test_frames_keep_their_shape_and_every_weight_gets_a_gradient(shape, widths,
 @pytest.mark.parametrize(
     ("wrong", "named"),
     [
-        ({"groups": 30, "cells": True}, "a multiple of 16 cells"),
+        ({"groups": 32, "cells": True, "widths": (8, 8, 8)}, "the 4 patches of 16 cells"),
         ({"groups": 32, "stages": 5}, "of 5 stages"),
-        ({"groups": 32, "width": 96, "cells": True}, "a multiple of 24 cells"),
-        ({"groups": 96, "width": 96, "cells": True, "hidden": 48, "widths": (8, 8, 8)}, "hidden=48: .* of 96 cells"),
+        ({"groups": 128, "cells": True, "stages": 16, "widths": (8, 8, 8)}, "a cell are a multiple of 16 stages"),
+        ({"groups": 384, "width": 96, "cells": True, "hidden": 48, "widths": (8, 8)}, "hidden=48: .* of 96 cells"),
         ({"widths": (8, 8)}, "three or four"),
+        ({"cells": True}, "two or three, with cells"),
     ],
 )
 def test_variables_that_cannot_be_dealt_out_are_refused(wrong, named):
@@ -113,13 +115,15 @@ def test_variables_that_cannot_be_dealt_out_are_refused(wrong, named):
         NetConfig(**wrong)
 
 
-def test_cells_come_variable_by_variable_and_as_on_a_chequerboard():
-    cells = Cells((2, 3), 12)
-    x = torch.arange(12.0).view(1, 2, 3, 2, 1).expand(-1, -1, -1, -1, 5)  # row, column, variable: 2 * cell + variable
-    x = x.permute(0, 3, 4, 1, 2).reshape(1, 10, 2, 3)
-    z = cells.ordered(x)
-    assert z[0, :, 0].tolist() == [0, 4, 8, 2, 6, 10, 1, 5, 9, 3, 7, 11]
-    assert torch.equal(cells.placed(z), x)
+def test_cells_come_variable_by_variable_and_their_patches_as_on_a_chequerboard():
+    """Of cells 1 x 3 with two variables a patch: first ones of the upper left patches, of the lower right ones, ..."""
+    cells, scalars = Cells((1, 3), 24), 5
+    patch = torch.arange(12.0).view(1, 1, 2, 6) + torch.tensor([0.0, 100.0]).view(1, 2, 1, 1)  # (1, variable, h, w)
+    x = patch.repeat_interleave(scalars, 1)  # (1, variables * scalars, h, w)
+    z = cells.ordered(coarse(x, scalars))
+    first = [0, 2, 4, 7, 9, 11, 1, 3, 5, 6, 8, 10]
+    assert z[0, :, 0].tolist() == [*first, *(100 + i for i in first)] and (z == z[..., :1]).all()
+    assert torch.equal(fine(cells.placed(z), scalars), x)
 
 
 def told(clock: bool) -> Dynamics:
@@ -195,20 +199,20 @@ def test_scalars_can_be_read_off_laws_and_gradients_pass_rounding(seed, classes)
 
 def test_first_weights_keep_a_signals_size():
     torch.manual_seed(0)
-    encoder = Encoder((64, 96), (24, 32, 96), 384, 32, cells=True)
-    decoder = Decoder((64, 96), (24, 32, 96), 384, 32, 9, cells=True)
+    encoder = Encoder((64, 96), (32, 64), 768, 32, cells=True)
+    decoder = Decoder((64, 96), (32, 64), 768, 32, 9, cells=True)
     with torch.no_grad():
         logits = encoder(torch.randn(4, 3, 64, 96))
         scalars = encoder.levels.read(logits) / encoder.levels.points.max(0).values
-        frames, told = decoder.labelled(torch.eye(32)[torch.randint(32, (4, 384))])
+        frames, told = decoder.labelled(torch.eye(32)[torch.randint(32, (4, 768))])
     for signal in (scalars, frames, told):
         assert 0.2 < signal.std() < 3
 
 
 def celled(stages: int = 4, **more) -> CellDynamics:
-    """Small dynamics of four cells of two variables each."""
+    """Small dynamics of two cells of four variables each."""
     torch.manual_seed(0)
-    dynamics = CellDynamics((2, 2), groups=8, classes=2, actions=2, hidden=32, stages=stages, **more)
+    dynamics = CellDynamics((1, 2), groups=8, classes=2, actions=2, hidden=32, stages=stages, **more)
     for weight in (dynamics.initial, dynamics.prior_out.bias):
         torch.nn.init.normal_(weight)
     return dynamics
@@ -260,7 +264,7 @@ def test_cells_are_alike():
     """But for its edges and what is usual where, a grid that is shifted is told the same, shifted."""
     torch.manual_seed(0)
     dynamics, index = CellDynamics((5, 8), 40, 3, 2, 160, summary=4), torch.randint(3, (1, 5, 8))
-    flat = lambda grid: grid.flatten(1)[:, dynamics.cell_of]  # noqa: E731
+    flat = lambda grid: grid.flatten(1)  # noqa: E731
     act, steps = torch.zeros(1, 2), torch.zeros(1)
     with torch.no_grad():
         one, two = (dynamics.inputs_of(flat(x), act, steps).view(5, 8, -1) for x in (index, index.roll(1, 2)))

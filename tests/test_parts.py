@@ -39,8 +39,8 @@ def test_a_cut_is_what_lies_there():
 
 def test_parts_are_read_and_drawn_as_in_the_whole_away_from_their_rims():
     torch.manual_seed(0)
-    encoder = Encoder((64, 96), (8, 8, 16), 192, 6, cells=True)
-    decoder = Decoder((64, 96), (8, 8, 16), 192, 6, 3, cells=True)
+    encoder = Encoder((64, 96), (8, 16), 384, 6, cells=True)
+    decoder = Decoder((64, 96), (8, 16), 384, 6, 3, cells=True)
     with torch.no_grad():
         encoder.place.normal_()
         decoder.place.normal_()
@@ -50,7 +50,7 @@ def test_parts_are_read_and_drawn_as_in_the_whole_away_from_their_rims():
         placed = encoder.cells.placed(whole)
         inner = encoder.cells.part(size).placed(part)[:, :, 2:-2, 2:-2]
         torch.testing.assert_close(cut(placed, at, size)[:, :, 2:-2, 2:-2], inner)
-        z = torch.eye(6)[torch.randint(6, (2, 192))]
+        z = torch.eye(6)[torch.randint(6, (2, 384))]
         own = encoder.cells.part(size).ordered(cut(encoder.cells.placed(z), at, size))
         for one, other in zip(decoder.labelled(z), decoder.labelled(own, at, size)):
             there = cut(one, 8 * at, area)

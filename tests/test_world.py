@@ -25,7 +25,7 @@ TINY = NetConfig(size=32, actions=2, groups=4, classes=5, hidden=32, widths=(8, 
 
 
 STAGED = replace(TINY, stages=2)
-CELLS = replace(TINY, groups=8, cells=True, stages=4)
+CELLS = replace(TINY, groups=32, widths=(8, 8, 16), cells=True, stages=4)
 
 
 @pytest.fixture(scope="module", params=[TINY, STAGED, CELLS], ids=["plain", "staged", "cells"])

@@ -9,8 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gensim.models.dynamics import Unrolled
-from gensim.models.levels import Levels
-from gensim.models.vae import Cells
+from gensim.models.levels import begun
 
 
 class CellDynamics(Unrolled):
@@ -33,9 +32,6 @@ class CellDynamics(Unrolled):
     """
 
     late: Tensor  # () the steps of the longest episode in the data; later ones are told alike
-    cell_of: Tensor  # (groups,) which cell each variable tells of
-    one_of: Tensor  # (groups,) which of its cell's variables it is
-    back: Tensor  # (groups,) variables ordered by cell, then by which of its cell's it is
 
     def __init__(
         self,
@@ -53,12 +49,10 @@ class CellDynamics(Unrolled):
         self.grid, self.groups, self.classes, self.hidden, self.stages = grid, groups, classes, hidden, stages
         self.count = math.prod(grid)
         width, each = hidden // self.count, groups // self.count
+        self.each, self.share = each, each // stages  # variables of a cell, and in a stage
         self.seen = 2 * width * math.prod((side + 1) // 2 for side in grid)
-        cells = Cells(grid, groups)
-        for name, index in {"cell_of": cells.order // each, "one_of": cells.order % each, "back": cells.back}.items():
-            self.register_buffer(name, index, persistent=False)
         self.initial = nn.Parameter(torch.zeros(2, hidden))  # memory before a mid-episode / a first frame
-        self.embed = nn.Parameter(begun(each, classes, width) * each**-0.5)
+        self.embed = nn.Parameter(begun(each, classes, width))
         self.place = nn.Parameter(torch.zeros(self.count, width))
         self.act = nn.Linear(actions, width)
         self.clock = nn.Linear(2, width, bias=False) if clock else None
@@ -71,7 +65,7 @@ class CellDynamics(Unrolled):
         self.summary, self.heard = nn.Linear(hidden, summary), nn.Linear(summary, 3 * width, bias=False)
         self.prior_in, self.prior_norm = nn.Conv2d(width, width, 3, padding=1), nn.LayerNorm(width)
         self.prior_mid, self.prior_out = nn.Linear(width, 2 * width), Outs(self.count, each, classes, 2 * width)
-        self.hear = nn.Parameter(begun(each, classes, width) * 0.3)
+        self.hear = nn.Parameter(begun(each, classes, width) * 0.3 * each**0.5)
         self.given = nn.Conv2d(width, width, 3, padding=1, bias=False) if stages > 1 else None
 
     def inputs(self, z: Tensor, act: Tensor, steps: Tensor, cond: Tensor | None = None) -> Tensor:
@@ -79,8 +73,7 @@ class CellDynamics(Unrolled):
 
         cond (..., c): conditions of the episode, for dynamics that are told any.
         """
-        placed = z[..., self.back, :].unflatten(-2, (self.count, -1)).flatten(-2)  # (..., cells, each * classes)
-        return self._gates(placed @ self.embed.to(z.dtype), act, steps, cond)
+        return self._gates(self._by_cell(z, self.each) @ self.embed.to(z.dtype), act, steps, cond)
 
     def inputs_of(self, index: Tensor, act: Tensor, steps: Tensor, cond: Tensor | None = None) -> Tensor:
         """Gate inputs (n, 3 hidden) of latent indices (n, groups), actions (n, k) and steps so far (n,), by look-up."""
@@ -88,9 +81,7 @@ class CellDynamics(Unrolled):
 
     def embedded(self, index: Tensor) -> Tensor:
         """What the latents (n, groups) of each cell are read as (n, cells, width)."""
-        each = self.groups // self.count
-        at = index[:, self.back].view(-1, each) + torch.arange(each, device=index.device) * self.classes
-        return F.embedding_bag(at, self.embed, mode="sum").view(len(index), self.count, -1)
+        return self._look_up(index, self.embed)
 
     def cell(self, gates: Tensor, h: Tensor) -> Tensor:
         """The next memory (n, hidden) float32 from gate inputs (n, 3 hidden) and memory (n, hidden)."""
@@ -126,36 +117,40 @@ class CellDynamics(Unrolled):
         """Logits (n, groups / stages, classes) of a stage, from what was read of the memory and of earlier stages."""
         x = F.silu(self.prior_norm(read.unflatten(-1, (self.count, -1))))  # (n, cells, width)
         x = x if mask is None else x * mask.to(x.dtype).view_as(x)
-        cell = self.cell_of[self.part(stage)]
-        x = F.silu(self.prior_mid(x[:, cell]))  # (n, groups / stages, 2 width)
-        return self.prior_out(x, cell, self._ones(stage))
+        return self.prior_out(F.silu(self.prior_mid(x)), self._ones(stage))  # of (n, cells, 2 width)
 
     def told(self, z: Tensor, stage: int) -> Tensor:
         """What a stage's part of one-hot latents z (n, groups, classes) adds to what is read (n, hidden)."""
-        part = self.part(stage)
-        table = self.hear.unflatten(0, (-1, self.classes))[self._ones(stage)].to(z.dtype)  # (classes, width) or m of it
-        return self._spread((z[:, part, None] @ table)[:, :, 0] if table.ndim > 2 else z[:, part] @ table, part)
+        table = self.hear.unflatten(0, (self.each, -1))[self._ones(stage)].flatten(0, 1).to(z.dtype)
+        return self._spread(self._by_cell(z[:, self.part(stage)], self.share) @ table)
 
     def told_of(self, index: Tensor, stage: int) -> Tensor:
         """The same of a stage's indices (n, groups / stages), by look-up."""
-        part = self.part(stage)
-        return self._spread(F.embedding(index + self.one_of[part] * self.classes, self.hear), part)
+        return self._spread(self._look_up(index, self.hear.unflatten(0, (self.each, -1))[self._ones(stage)].flatten(0, 1)))
 
     def glance(self, h: Tensor, index: Tensor) -> Tensor:
         """A state for policies to see (n, seen): memory (n, hidden) and latents (n, groups), four cells as one."""
         both = torch.cat([h.float().unflatten(-1, (self.count, -1)), self.embedded(index).float()], -1)
         return F.avg_pool2d(self._grid(both), 2, ceil_mode=True).flatten(1)
 
-    def _ones(self, stage: int) -> int | Tensor:
-        """Which of its cell's variables each of a stage's is; a number where all are the same one."""
-        each = self.groups // self.count
-        return self.one_of[self.part(stage)] if self.stages % each else stage * each // self.stages
+    def _ones(self, stage: int) -> slice:
+        """Which of each cell's variables a stage's are."""
+        return slice(stage * self.share, (stage + 1) * self.share)
 
-    def _spread(self, x: Tensor, part: slice) -> Tensor:
-        """What cells and their neighbours hear (n, hidden) of vectors (n, m, width) of a part's variables."""
+    def _by_cell(self, z: Tensor, variables: int) -> Tensor:
+        """Of each cell all its so many variables (..., cells, variables * classes), of (..., groups, classes)."""
+        return z.unflatten(-2, (variables, self.count)).transpose(-3, -2).flatten(-2)
+
+    def _look_up(self, index: Tensor, table: Tensor) -> Tensor:
+        """The sum (n, cells, width) of what a table (m * classes, width) has for indices (n, m * cells)."""
+        at = index.unflatten(-1, (-1, self.count)).transpose(1, 2).flatten(0, 1)  # (n cells, m)
+        at = at + torch.arange(at.shape[1], device=at.device) * self.classes
+        return F.embedding_bag(at, table, mode="sum").unflatten(0, (-1, self.count))
+
+    def _spread(self, x: Tensor) -> Tensor:
+        """What cells and their neighbours hear (n, hidden) of vectors (n, cells, width)."""
         assert self.given is not None
-        cells = x.new_zeros(len(x), self.count, x.shape[-1]).index_add(1, self.cell_of[part], x)
-        return _flat(self.given(self._grid(cells.to(self.given.weight.dtype)))).flatten(1)
+        return _flat(self.given(self._grid(x.to(self.given.weight.dtype)))).flatten(1)
 
     def _gates(self, embedded: Tensor, act: Tensor, steps: Tensor, cond: Tensor | None) -> Tensor:
         told = self.act(act.to(self.act.weight.dtype))  # (..., width)
@@ -188,17 +183,11 @@ class Outs(nn.Module):
         self.weight = nn.Parameter(torch.randn(each, classes, width) * width**-0.5)
         self.bias = nn.Parameter(torch.zeros(cells, each, classes))  # what is usual where
 
-    def forward(self, x: Tensor, cell: Tensor, one: int | Tensor) -> Tensor:
-        """Logits (n, m, classes) of variables of these cells (m,), the one-th of each, from x (n, m, width)."""
-        weight = self.weight[one]  # (classes, width), or m of it
-        out = F.linear(x, weight) if weight.ndim == 2 else torch.einsum("nmc,mkc->nmk", x, weight)
-        return out + self.bias[cell, one]
-
-
-def begun(each: int, classes: int, width: int) -> Tensor:
-    """First vectors (each * classes, width) of the values of a cell's variables: neighbours are read alike."""
-    unit = Levels(classes).unit  # (classes, scalars)
-    return (unit @ torch.randn(each, unit.shape[1], width)).flatten(0, 1)
+    def forward(self, x: Tensor, ones: slice) -> Tensor:
+        """Logits (n, m * cells, classes) of these m of each cell's variables, from x (n, cells, width)."""
+        weight, bias = self.weight[ones], self.bias[:, ones]  # (m, classes, width), (cells, m, classes)
+        out = F.linear(x, weight.flatten(0, 1)).unflatten(-1, weight.shape[:2]) + bias
+        return out.transpose(1, 2).flatten(1, 2)
 
 
 def _flat(x: Tensor) -> Tensor:

@@ -56,6 +56,12 @@ class Levels(nn.Module):
         return drawn + (x - x.detach()) @ self.slopes
 
 
+def begun(variables: int, classes: int, width: int) -> Tensor:
+    """First vectors (variables * classes, width) of variables' values, in sum about 1 a number: neighbours alike."""
+    unit = Levels(classes).unit  # (classes, scalars)
+    return (unit @ torch.randn(variables, unit.shape[1], width)).flatten(0, 1) * variables**-0.5
+
+
 def sides(classes: int) -> tuple[int, ...]:
     """Sides of the grid: two as near to each other as can be, or one for a prime."""
     low = next(n for n in range(math.isqrt(classes), 0, -1) if classes % n == 0)

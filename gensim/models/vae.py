@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gensim.models.levels import Levels
+from gensim.models.levels import Levels, begun
 
 
 class Encoder(nn.Module):
@@ -19,10 +19,10 @@ class Encoder(nn.Module):
 
     Arguments:
         shape: height and width of the frame in pixels, multiples of 16.
-        widths: channels after each halving; three or four.
+        widths: channels after each halving; three or four, or two of cells.
         groups, classes: the latent is `groups` categorical variables of `classes` values.
-        cells: whether each variable tells of a cell of what the halvings leave, 8 or 16 pixels a side and all cells
-            alike, instead of the whole frame. Its values are then ordered; see `Levels`.
+        cells: whether each variable tells of a patch, a pixel of what the halvings leave, instead of the whole frame;
+            all patches are alike. Its values are then ordered; see `Levels` and `Cells`.
     """
 
     def __init__(
@@ -32,15 +32,17 @@ class Encoder(nn.Module):
         self.groups, self.classes = groups, classes
         channels = [3, *widths]
         self.convs = nn.ModuleList(nn.Conv2d(i, o, 4, 2, 1) for i, o in zip(channels, channels[1:]))
-        self.squeeze = nn.Conv2d(widths[-1], widths[-1] // 2, 3 if cells else 1, 1, int(cells))
-        grid = grid_of(shape, widths)
+        grid = grid_of(shape, widths, cells)
         self.cells = Cells(grid, groups) if cells else None
         self.levels = Levels(classes) if cells else None
         if self.cells is None or self.levels is None:
+            self.squeeze = nn.Conv2d(widths[-1], widths[-1] // 2, 1)
             self.out: nn.Module = nn.Linear(widths[-1] // 2 * math.prod(grid), groups * classes)
         else:
-            self.out = nn.Conv2d(widths[-1] // 2, self.cells.each * self.levels.scalars, 1, bias=False)
-            self.place = nn.Parameter(torch.zeros(self.cells.each * self.levels.scalars, *grid))
+            scalars = self.cells.each * self.levels.scalars
+            self.squeeze = nn.Conv2d(widths[-1], widths[-1], 3, 1, 1)
+            self.out = nn.Conv2d(widths[-1], scalars // PATCHES, 1, bias=False)
+            self.place = nn.Parameter(torch.zeros(scalars, *grid))
             begin(self, last=("out",))
 
     def forward(self, x: Tensor, at: Tensor | None = None) -> Tensor:
@@ -50,16 +52,18 @@ class Encoder(nn.Module):
         """
         for conv in self.convs:
             x = F.relu(conv(x), inplace=True)  # (n, widths[i], h / 2, w / 2)
-        x = F.relu(self.squeeze(x), inplace=True)  # (n, widths[-1] / 2, rows, columns)
-        if self.cells is not None and self.levels is not None:
-            cells = self.cells if at is None else self.cells.part(x.shape[2:])
-            return self.levels.logits(cells.ordered(self.out(x) + cells.cut(self.place, at)))
-        return self.out(x.flatten(1)).unflatten(-1, (self.groups, self.classes))  # (n, groups, classes)
+        x = F.relu(self.squeeze(x), inplace=True)  # (n, widths[-1] or half of it, h, w of patches)
+        if self.cells is None or self.levels is None:
+            return self.out(x.flatten(1)).unflatten(-1, (self.groups, self.classes))  # (n, groups, classes)
+        x = coarse(self.out(x), self.levels.scalars)  # (n, each * scalars, rows, columns)
+        cells = self.cells if at is None else self.cells.part(x.shape[2:])
+        return self.levels.logits(cells.ordered(x + cells.cut(self.place, at)))
 
 
-def grid_of(shape: tuple[int, int], widths: Sequence[int]) -> tuple[int, int]:
-    """Rows and columns that are left of a frame of this shape after as many halvings as there are widths."""
-    return shape[0] >> len(widths), shape[1] >> len(widths)
+def grid_of(shape: tuple[int, int], widths: Sequence[int], cells: bool = False) -> tuple[int, int]:
+    """Rows and columns that are left of a frame after as many halvings as there are widths; one more makes cells."""
+    halvings = len(widths) + cells
+    return shape[0] >> halvings, shape[1] >> halvings
 
 
 def cut(x: Tensor, at: Tensor, size: Sequence[int]) -> Tensor:
@@ -70,30 +74,40 @@ def cut(x: Tensor, at: Tensor, size: Sequence[int]) -> Tensor:
     return found.movedim((1, 2), (-2, -1))
 
 
+PATCHES = 4  # of a cell, two by two
+TURN = (0, 3, 1, 2)  # which comes when: upper left, lower right, upper right, lower left
+
+
+def coarse(x: Tensor, scalars: int) -> Tensor:
+    """Cells (n, each * scalars, rows, columns) of patches (n, each / 4 * scalars, 2 rows, 2 columns)."""
+    x = F.pixel_unshuffle(x, 2).unflatten(1, (-1, scalars, PATCHES))[:, :, :, TURN]  # of each patch in its turn
+    return x.transpose(2, 3).flatten(1, 3)
+
+
+def fine(x: Tensor, scalars: int) -> Tensor:
+    """The reverse: patches (n, each / 4 * scalars, 2 rows, 2 columns) of cells (n, each * scalars, rows, columns)."""
+    x = x.unflatten(1, (-1, PATCHES, scalars))[:, :, torch.tensor(TURN).argsort()]
+    return F.pixel_shuffle(x.transpose(2, 3).flatten(1, 3), 2)
+
+
 class Cells(nn.Module):
     """Which variables of a latent tell of which cell of a frame, and in which order.
 
-    Every cell has a first variable, a second one, and so on. First come all cells' first ones, of these those of every
-    other cell as on a chequerboard before the rest: in twice as many stages as a cell has variables, where the cells
-    are even in number, half of the cells are drawn given their neighbours.
+    A cell is two by two patches, and each variable tells of one patch. First come all cells' first variables, then all
+    second ones, and so on: first ones of patches, those of every other patch as on a chequerboard before the rest, then
+    second ones of patches. With as many stages as a cell has variables each is drawn given all before it, its
+    neighbours' among them.
 
     Reference: Parallel Multiscale Autoregressive Density Estimation (Reed et al., 2017), arXiv:1703.03664.
     """
 
-    order: Tensor  # (groups,) where in (cells, each) each variable lies
-    back: Tensor  # (groups,) the reverse
-
     def __init__(self, grid: tuple[int, int], groups: int) -> None:
         super().__init__()
         self.grid, self.groups, self.each = grid, groups, groups // math.prod(grid)
-        row, column, one = torch.meshgrid(*(torch.arange(n) for n in (*grid, self.each)), indexing="ij")
-        order = (one * 2 + (row + column) % 2).flatten().argsort(stable=True)
-        self.register_buffer("order", order, persistent=False)
-        self.register_buffer("back", order.argsort(), persistent=False)
 
     def part(self, grid: Sequence[int]) -> Cells:
         """The same of a part of the frame, of so many rows and columns of cells."""
-        return Cells((grid[0], grid[1]), self.each * grid[0] * grid[1]).to(self.order.device)
+        return Cells((grid[0], grid[1]), self.each * grid[0] * grid[1])
 
     def cut(self, x: Tensor, at: Tensor | None) -> Tensor:
         """Parts (n, k, rows, columns), as large as this grid, of a whole grid x (k, all rows, all columns)."""
@@ -101,11 +115,11 @@ class Cells(nn.Module):
 
     def ordered(self, x: Tensor) -> Tensor:
         """Variables (n, groups, k) of what each cell has (n, each * k, rows, columns)."""
-        return x.permute(0, 2, 3, 1).reshape(len(x), self.groups, -1)[:, self.order]
+        return x.unflatten(1, (self.each, -1)).movedim(2, -1).reshape(len(x), self.groups, -1)
 
     def placed(self, z: Tensor) -> Tensor:
         """The reverse: (n, each * k, rows, columns) of variables (n, groups, k)."""
-        return z[:, self.back].reshape(len(z), *self.grid, -1).permute(0, 3, 1, 2)
+        return z.unflatten(1, (self.each, *self.grid)).movedim(-1, 2).flatten(1, 2)
 
 
 class Decoder(nn.Module):
@@ -129,15 +143,17 @@ class Decoder(nn.Module):
         cells: bool = False,
     ) -> None:
         super().__init__()
+        self.classes = classes
         self.grid = (widths[-1] // 2, *grid_of(shape, widths))  # channels, rows, columns
-        self.cells = Cells(self.grid[1:], groups) if cells else None
+        self.cells = Cells(grid_of(shape, widths, True), groups) if cells else None
         if self.cells is None:
             self.inp: nn.Module = nn.Linear(groups * classes, math.prod(self.grid))
             self.widen = nn.Conv2d(self.grid[0], widths[-1], 1)
         else:
-            self.inp = nn.Conv2d(self.cells.each * classes, self.grid[0], 1, bias=False)
-            self.place = nn.Parameter(torch.zeros(self.grid))
+            self.inp = nn.Conv2d(self.cells.each // PATCHES * classes, self.grid[0], 1, bias=False)
+            self.place = nn.Parameter(torch.zeros(self.grid[0] * PATCHES, *self.cells.grid))
             self.widen = nn.Conv2d(self.grid[0], widths[-1], 3, 1, 1)
+            self.within = Residual(widths[-1])
         widths = widths[::-1]
         self.convs = nn.ModuleList(nn.ConvTranspose2d(i, o, 4, 2, 1) for i, o in zip(widths, widths[1:]))
         self.out = nn.Conv2d(widths[-1], 12, 3, 1, 1)
@@ -145,12 +161,9 @@ class Decoder(nn.Module):
         self.labels = nn.Conv2d(widths[-1], 4 * labels, near, 1, near // 2) if labels else None
         if self.cells is not None:
             begin(self, last=("out", "labels"))
-            unit = Levels(classes).unit  # (classes, scalars)
-            slopes = (
-                torch.randn(self.grid[0], self.cells.each, unit.shape[1]) * (self.cells.each * unit.shape[1]) ** -0.5
-            )
+            first = begun(self.cells.each // PATCHES, classes, self.grid[0])  # (variables * classes, channels)
             with torch.no_grad():
-                self.inp.weight.copy_((slopes @ unit.T).flatten(1)[..., None, None])  # type: ignore[union-attr, operator]
+                self.inp.weight.copy_(first.T[..., None, None])  # type: ignore[union-attr, operator]
 
     def forward(self, z: Tensor) -> Tensor:
         """Maps one-hot latents (n, groups, classes) to frames (n, 3, h, w), about -1..1."""
@@ -162,28 +175,39 @@ class Decoder(nn.Module):
         at (n, 2), grid: of cells, z tell of parts of frames that begin there, of so many rows and columns of cells.
         """
         assert self.labels is not None
-        if at is None:
-            x = self.grow(self.read(z))
-        else:
-            assert self.cells is not None
-            cells = self.cells.part(grid)
-            x = self.grow((self.inp(cells.placed(z)) + cells.cut(self.place, at)).flatten(1), grid)
+        x = self.grow(self.read(z, at, grid))
         return F.pixel_shuffle(self.out(x), 2), F.pixel_shuffle(self.labels(x), 2)
 
-    def read(self, z: Tensor) -> Tensor:
-        """The first layer's output (n, channels * cells) of one-hot latents (n, groups, classes)."""
+    def read(self, z: Tensor, at: Tensor | None = None, grid: Sequence[int] = ()) -> Tensor:
+        """The first layer's output (n, channels, rows, columns) of one-hot latents (n, groups, classes)."""
         if self.cells is None:
-            return self.inp(z.flatten(1))
-        return (self.inp(self.cells.placed(z)) + self.place).flatten(1)
+            return self.inp(z.flatten(1)).unflatten(-1, self.grid)
+        cells = self.cells.part(grid) if grid else self.cells
+        return self.inp(fine(cells.placed(z), self.classes)) + F.pixel_shuffle(cells.cut(self.place, at), 2)
 
-    def grow(self, x: Tensor, grid: Sequence[int] = ()) -> Tensor:
-        """What both are read from (n, widths[0], h / 2, w / 2), of the first layer's output (n, channels * cells)."""
-        x = F.relu(x.unflatten(-1, (self.grid[0], *(grid or self.grid[1:]))))
+    def grow(self, x: Tensor) -> Tensor:
+        """What both are read from (n, widths[0], h / 2, w / 2), of the first layer's output (n, channels, h, w)."""
         x = x.contiguous(memory_format=torch.channels_last)
-        x = F.relu(self.widen(x), inplace=True)  # (n, widths[-1], rows, columns)
+        x = self.widen(F.relu(x) if self.cells is None else x)  # (n, widths[-1], rows, columns)
+        x = F.relu(x if self.cells is None else self.within(x), inplace=True)
         for conv in self.convs:
             x = F.relu(conv(x), inplace=True)  # (n, widths[i], 2 rows, 2 columns)
         return x
+
+
+class Residual(nn.Module):
+    """What is added to a picture's channels (n, width, h, w) by what is around each pixel.
+
+    Reference: Identity Mappings in Deep Residual Networks (He et al., 2016), arXiv:1603.05027.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.around, self.back = nn.Conv2d(width, width, 3, 1, 1), nn.Conv2d(width, width, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The sum, of the same shape."""
+        return x + self.back(F.relu(self.around(F.relu(x)), inplace=True))
 
 
 def begin(module: nn.Module, last: Sequence[str]) -> None:

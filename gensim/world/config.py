@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gensim.core.frames import check_side
-from gensim.models.vae import grid_of
+from gensim.models.vae import PATCHES, grid_of
 
 NAMES = ("labels", "conditions", "readouts", "kinds")
 LATER = ("clock", "width", "cells", "stages", *NAMES)  # settings that worlds from before them have not
@@ -30,7 +30,7 @@ class NetConfig:
     hidden: int = 512
     """Width of the memory."""
     widths: tuple[int, ...] = (16, 48, 64, 160)
-    """Channels after each halving of the frame; four of them, or three."""
+    """Channels after each halving of the frame; four of them or three, of cells three or two."""
     head: int = 256
     """Width of the reward and termination heads."""
     dropout: float = 0.1
@@ -42,8 +42,9 @@ class NetConfig:
     width: int | None = None
     """Width of a frame in pixels, a multiple of 16; None where it is square."""
     cells: bool = False
-    """Whether each variable tells of one cell of what the halvings leave, 8 or 16 pixels a side, instead of the whole
-    frame. The memory is then a grid of such cells, too, and all cells are alike; values of a variable are ordered."""
+    """Whether each variable tells of one patch of what the halvings leave, 4 or 8 pixels a side, instead of the whole
+    frame. The memory is then a grid of cells, two by two patches each, and all are alike; a variable's values are
+    ordered."""
     stages: int | None = None
     """Ordered parts of a latent, each drawn given those before it; None where all variables are drawn at once."""
     labels: tuple[str, ...] = ()
@@ -58,8 +59,9 @@ class NetConfig:
     def __post_init__(self) -> None:
         for side in self.shape:
             check_side(side)
-        if len(self.widths) not in (3, 4):
-            raise ValueError(f"widths={self.widths}: give three or four numbers of channels, one a halving")
+        if len(self.widths) not in ((2, 3) if self.cells else (3, 4)):
+            many = "two or three, with cells," if self.cells else "three or four"
+            raise ValueError(f"widths={self.widths}: give {many} numbers of channels, one a halving")
         check_groups(self.groups, self.grid if self.cells else None, self.stages or 1)
         if self.cells and self.hidden % math.prod(self.grid):
             raise ValueError(f"hidden={self.hidden}: give a multiple of {math.prod(self.grid)} cells")
@@ -72,7 +74,7 @@ class NetConfig:
     @property
     def grid(self) -> tuple[int, int]:
         """Rows and columns of cells."""
-        return grid_of(self.shape, self.widths)
+        return grid_of(self.shape, self.widths, True)
 
     def to_dict(self) -> dict[str, Any]:
         """The same as JSON has it; of what came later, that alone which is used."""
@@ -82,9 +84,16 @@ class NetConfig:
 
 def check_groups(groups: int, grid: tuple[int, int] | None, stages: int) -> None:
     """ValueError unless variables can be dealt out to the cells of a grid, if any, and to stages."""
-    cells = 1 if grid is None else math.prod(grid)
-    if groups % cells or stages < 1 or groups % stages:
-        raise ValueError(f"groups={groups}: give a multiple of {cells} cells, and of {stages} stages")
+    if stages < 1 or groups % stages:
+        raise ValueError(f"groups={groups}: give a multiple of {stages} stages")
+    if grid is None:
+        return
+    cells = math.prod(grid)
+    if groups % (PATCHES * cells) or groups // cells % stages:
+        raise ValueError(
+            f"groups={groups}: give a multiple of the {PATCHES} patches of {cells} cells, so that the variables of a "
+            f"cell are a multiple of {stages} stages"
+        )
 
 
 @dataclass(frozen=True)
@@ -122,10 +131,10 @@ class FitConfig:
     """Frames in each of these steps: at first many small steps lead further than few large ones."""
     look_part: tuple[int, int] | None = None
     """Rows and columns of cells of a part of the frame: three of four of these steps see one, not the whole, around a
-    pixel that is the likelier the rarer its class is. None: all see the whole."""
-    even: float = 0.5
-    """How far classes of labelled pixels count alike in a picture's error, rare ones too: 0 for each pixel as much, 1
-    for each class, up to 30 times as much a pixel."""
+    pixel that is the likelier the more its error weighs. None: all see the whole."""
+    mark: tuple[tuple[str, float], ...] = ()
+    """Classes of labelled pixels, each with a factor by which its pixels' errors weigh more in a picture, besides the
+    root of how rare its pixels are, which weighs those of all classes."""
     decay: float = 0.0
     """Share of the steps, at their end, over which the learning rate falls to zero; of both kinds of steps, if `look`
     makes two. It asks for `steps`."""
@@ -183,14 +192,14 @@ class FitConfig:
     groups: int = 32
     """Categorical variables in a latent, of 32 values each."""
     widths: tuple[int, ...] = (16, 48, 64, 160)
-    """Channels after each halving of the frame; four of them, or three."""
+    """Channels after each halving of the frame; four of them or three, of cells three or two."""
     head: int = 256
     """Width of the reward and termination heads."""
     cells: bool = False
-    """Whether each variable of a latent tells of one cell of 16 pixels a side, or 8 with three widths, instead of the
-    whole frame, and the memory is a grid of such cells: for scenes in which many small things move. `groups` and
-    `hidden` are then multiples of the number of cells. With twice as many stages as a cell has variables, every other
-    cell is drawn first, as on a chequerboard, and the rest given those."""
+    """Whether each variable of a latent tells of one patch of 8 pixels a side, or 4 with two widths, instead of the
+    whole frame, and the memory is a grid of cells, two by two patches each: for scenes in which many small things move.
+    `groups` is then a multiple of the number of patches, `hidden` of cells. Stages go through the patches of a cell as
+    on a chequerboard, and once more for each patch's next variable."""
     stages: int | None = None
     """Ordered parts of a latent, each drawn given those before it, so that what takes several variables at once comes
     whole; None draws all at once, which is fastest."""
@@ -214,6 +223,9 @@ class FitConfig:
             raise ValueError(f"steps={self.steps}, minutes={self.minutes}: give positive numbers, or none")
         if not 0 <= self.decay <= 1 or (self.decay and self.steps is None):
             raise ValueError(f"decay={self.decay}, steps={self.steps}: give a share in 0..1, and a number of steps")
+        wrong = [f"{name} {factor}" for name, factor in self.mark if factor <= 0]
+        if wrong:
+            raise ValueError(f"mark={', '.join(wrong)}: give factors above 0")
         self._check_sight()
         if self.emphasis is not None:
             top, bottom, left, right, factor = self.emphasis
@@ -233,8 +245,11 @@ class FitConfig:
         if (self.look or self.eye) and self.devices > 1:
             raise ValueError(f"{told} with devices={self.devices}: what learns from latents found once does so on one")
 
-    def check_part(self, net: NetConfig) -> None:
-        """ValueError unless parts lie within frames of cells whose pixels have classes."""
+    def check_labels(self, net: NetConfig) -> None:
+        """ValueError unless marked classes are there, and parts lie within frames of cells whose pixels have classes."""
+        wrong = [name for name, _ in self.mark if name not in net.labels]
+        if wrong:
+            raise ValueError(f"mark={', '.join(wrong)}: give classes of {', '.join(net.labels) or 'data with labels'}")
         if self.look_part is None:
             return
         if not self.look:

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from gensim.core.devices import compute_dtype
 from gensim.models.cellular import CellDynamics
-from gensim.models.vae import softmax_unimix
+from gensim.models.vae import fine, softmax_unimix
 from gensim.world.net import Net
 
 Steer = Callable[[Tensor, int], Tensor]
@@ -188,20 +188,22 @@ class Fast:
     def _painting(self, net: Net) -> tuple[Tensor, Tensor]:
         """What each value of each variable adds to the decoder's first layer (latent, channels * cells), and its bias.
 
-        Of cells, which are all alike, what it adds to its own cell (each * classes, channels).
+        Of cells what it adds to its own patch (variables of a patch * classes, channels).
         """
         inp, cells = net.decoder.inp, net.decoder.cells
         if cells is None:
             return inp.weight.T.contiguous(), inp.bias  # type: ignore[operator, return-value, union-attr]
-        return inp.weight[..., 0, 0].T.contiguous(), net.decoder.place.flatten()  # type: ignore[index]
+        place = F.pixel_shuffle(net.decoder.place, 2).permute(1, 2, 0).contiguous()  # (h, w, channels)
+        return inp.weight[..., 0, 0].T.contiguous(), place  # type: ignore[index]
 
     def _drawn(self, z: Tensor) -> Tensor:
         cells = self.decoder.cells
         if cells is None:
-            return self.decoder.grow(self._look_up(z, self.paint_z) + self.paint_b)
-        index = z[:, cells.back].view(-1, cells.each) + self.offset[: cells.each]  # (n cells, each)
-        x = F.embedding_bag(index, self.paint_z, mode="sum").view(len(z), -1, self.paint_z.shape[1])
-        return self.decoder.grow(x.transpose(1, 2).flatten(1) + self.paint_b)
+            return self.decoder.grow((self._look_up(z, self.paint_z) + self.paint_b).unflatten(-1, self.decoder.grid))
+        patches = fine(cells.placed(z[..., None]), 1).permute(0, 2, 3, 1)  # (n, h, w, variables)
+        index = patches.reshape(-1, patches.shape[-1]) + self.offset[: patches.shape[-1]]
+        x = F.embedding_bag(index, self.paint_z, mode="sum").view(*patches.shape[:3], -1) + self.paint_b
+        return self.decoder.grow(x.permute(0, 3, 1, 2))
 
     def _bytes(self, x: Tensor) -> Tensor:
         x = x.round_().clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1)  # (n, h / 2, w / 2, 12)

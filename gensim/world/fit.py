@@ -34,12 +34,12 @@ from gensim.world.world import World
 COUNTED = 2000  # frames whose colours are counted
 LOOKED = 64  # frames that are encoded at once
 COUNTED_BATCHES = 8  # batches whose classes are
-RAREST = 30.0  # weight of the rarest class of pixels, beside the most frequent one
+RAREST = 12.0  # weight of the rarest class of pixels, beside the most frequent one, unless marked
 PARTS = 2**40  # folds into a step where parts of frames are drawn
 WHOLE = 4  # of so many steps that look at parts, one looks at the whole
 CHECKPOINT = "fit/checkpoint.safetensors"
 # settings that were constants once
-LATER = ("head", "look", "look_lr", "look_frames", "look_part", "even", "decay", "unimix", "noise", "eye")
+LATER = ("head", "look", "look_lr", "look_frames", "look_part", "decay", "unimix", "noise", "eye")
 SEEING = ("shape", "groups", "classes", "widths", "cells", "labels")  # settings that encoder and decoder have
 DEFAULTS = {name: getattr(FitConfig, name) for name in LATER}
 
@@ -48,7 +48,7 @@ class Fit:
     """The state of a fit: weights, their running average, Adam's moments, and the clock."""
 
     def __init__(self, config: FitConfig, net_config: NetConfig) -> None:
-        config.check_part(net_config)
+        config.check_labels(net_config)
         self.config, self.step, self.seconds = config, 0, 0.0
         self.fabric = make_fabric(config.devices)
         torch.manual_seed(config.seed)
@@ -156,8 +156,9 @@ class Fit:
             classes = np.concatenate([sampler.batch(step).more["classes"].ravel() for step in range(COUNTED_BATCHES)])
             share = np.bincount(classes, minlength=len(self.balance)) / len(classes)
             rare = share.max() / np.maximum(share, 1e-9)
-            weights = [np.minimum(rare**power, RAREST) for power in (0.5, self.config.even)]
-            self.balance, self.shown = (torch.from_numpy(weight.astype(np.float32)) for weight in weights)
+            self.balance = torch.from_numpy(np.minimum(rare**0.5, RAREST).astype(np.float32))
+            marks = dict(self.config.mark)
+            self.shown = self.balance * torch.tensor([marks.get(name, 1.0) for name in self.net.module.config.labels])
 
     def count(self, sampler: Sampler) -> None:
         """Weighs colours by how rare they are in frames of the data, where the settings ask for it."""

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from gensim.models.cellular import CellDynamics
 from gensim.models.dynamics import Dynamics
 from gensim.models.heads import DisagreementHead, RewardHead, TellingHead, TerminationHead
-from gensim.models.vae import Decoder, Encoder, log_softmax_unimix, sample_straight_through
+from gensim.models.vae import Decoder, Encoder, grid_of, log_softmax_unimix, sample_straight_through
 from gensim.world.config import FitConfig, NetConfig
 
 LOOKING = 0.01  # the least share of the uniform law while encoder and decoder look alone, where values have no order
@@ -27,7 +27,8 @@ class Net(nn.Module):
     def __init__(self, config: NetConfig) -> None:
         super().__init__()
         c = self.config = config
-        self.encoder = Encoder(c.shape, c.widths, c.groups, c.classes, c.cells)
+        wide = [2 * width for width in c.widths] if c.cells else c.widths  # dreams draw much and read nothing
+        self.encoder = Encoder(c.shape, wide, c.groups, c.classes, c.cells)
         self.decoder = Decoder(c.shape, c.widths, c.groups, c.classes, len(c.labels) + bool(c.labels), c.cells)
         sizes = (c.groups, c.classes, c.actions, c.hidden, c.clock, len(c.conditions), c.stages or 1)
         self.dynamics = CellDynamics(c.grid, *sizes) if c.cells else Dynamics(*sizes)
@@ -108,7 +109,7 @@ class Net(nn.Module):
     ) -> dict[str, Tensor]:
         """Losses of what is drawn of latents z (m, groups, classes): pictures x, and their labels if there are any."""
         c = self.config
-        part = (batch["at"], [side >> len(c.widths) for side in x.shape[2:]]) if "at" in batch else ()
+        part = (batch["at"], grid_of(x.shape[2:], c.widths, c.cells)) if "at" in batch else ()
         drawn, labels = self.decoder.labelled(z, *part) if c.labels else (self.decoder(z), None)
         error = (drawn.float() - x) ** 2  # (m, 3, h, w)
         if weights is not None:
@@ -146,13 +147,13 @@ class Net(nn.Module):
 
         Reference: Diffusion Models Are Real-Time Game Engines (Valevski et al., 2024), arXiv:2408.14837.
         """
-        many, cell_of = z.shape[:2], getattr(self.dynamics, "cell_of", None)
+        many = z.shape[:2]
         chance = lambda *shape: torch.rand(shape, generator=generator, device=z.device)  # noqa: E731
         other = z.flatten(0, 1)[chance(math.prod(many)).argsort()].view_as(z)
         wrong = chance(*many, self.config.groups) < 2 * share * chance(many[0], 1, 1)  # (b, t, groups)
-        if cell_of is not None:
+        if self.config.cells:
             cells = chance(*many, math.prod(self.config.grid)) < 2 * share * chance(many[0], 1, 1)
-            wrong = wrong | cells[..., cell_of]
+            wrong = wrong | cells.repeat(1, 1, self.config.groups // cells.shape[-1])
         return torch.where(wrong[..., None], other, z)
 
     def _labels(self, labels: Tensor, batch: dict[str, Tensor], seen: Tensor) -> dict[str, Tensor]:
