@@ -196,7 +196,7 @@ def test_the_fused_networks_are_the_fitted_ones(world, dtype):
     judged = near | {"rtol": 0 if dtype == torch.float32 else 2**-7}  # odds are far from 0: two roundings of theirs
     with torch.no_grad():
         one_hot = torch.nn.functional.one_hot(z, c.classes).float()
-        x = torch.cat([h, one_hot.flatten(1)], 1)
+        x = net.state(h, one_hot)
         read, unusual, judges = fast.read(h)
         prior, stages = net.dynamics.prior(h, mask, one_hot), c.stages or 1
         for stage in range(stages):

@@ -73,14 +73,18 @@ class CellDynamics(Unrolled):
 
         cond (..., c): conditions of the episode, for dynamics that are told any.
         """
-        return self._gates(self._by_cell(z, self.each) @ self.embed.to(z.dtype), act, steps, cond)
+        return self._gates(self.embedding(z), act, steps, cond)
 
     def inputs_of(self, index: Tensor, act: Tensor, steps: Tensor, cond: Tensor | None = None) -> Tensor:
         """Gate inputs (n, 3 hidden) of latent indices (n, groups), actions (n, k) and steps so far (n,), by look-up."""
         return self._gates(self.embedded(index), act, steps, cond)
 
+    def embedding(self, z: Tensor) -> Tensor:
+        """What one-hot latents (..., groups, classes) of each cell are read as (..., cells, width)."""
+        return self._by_cell(z, self.each) @ self.embed.to(z.dtype)
+
     def embedded(self, index: Tensor) -> Tensor:
-        """What the latents (n, groups) of each cell are read as (n, cells, width)."""
+        """The same of latent indices (n, groups), by look-up."""
         return self._look_up(index, self.embed)
 
     def cell(self, gates: Tensor, h: Tensor) -> Tensor:

@@ -46,7 +46,7 @@ class Fast:
         self.read_w = torch.cat([m.weight[:] for m in readers] + [m.weight[:, : c.hidden] for m in judges])
         self.read_b = torch.cat([m.bias[:] for m in readers + judges])
         self.split = [m.weight.shape[0] for m in readers] + [sum(m.weight.shape[0] for m in judges)]
-        self.judge_z = torch.cat([m.weight[:, c.hidden :] for m in judges]).T.contiguous()  # (latent, 2 head)
+        self.judge_z = torch.cat([m.weight[:, c.hidden :] for m in judges]).T.contiguous()  # (latent or hidden, 2 head)
         self.telling = net.telling  # float32: its numbers have units
         if net.telling is not None:
             weight = net.telling.inp.weight.detach()
@@ -74,7 +74,7 @@ class Fast:
     def judge(self, judges: Tensor, z: Tensor, tally: Tensor) -> tuple[Tensor, Tensor]:
         """Expected reward (n,) float32 and log-odds of an end (n,) of latents (n, groups) after a tally (n, 2)."""
         so_far = torch.cat([self.reward.tally(tally), self.termination.tally(tally)], -1)  # (n, 2 head)
-        x = F.silu(judges + self._look_up(z, self.judge_z) + so_far)
+        x = F.silu(judges + self._seen(z, self.judge_z) + so_far)
         rew, term = x.chunk(2, -1)
         odds = self.termination.log_odds(self.termination.out(term)[..., 0])
         return self.reward.mean(self.reward.out(rew)), odds
@@ -152,7 +152,7 @@ class Fast:
     def tell(self, h: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
         """Numbers (n, r) in their units, and probabilities (n, kinds) of what it is that ends, if it ends."""
         assert self.telling is not None
-        x = F.linear(h.float(), self.tell_h, self.telling.inp.bias) + self._look_up(z, self.tell_z)
+        x = F.linear(h.float(), self.tell_h, self.telling.inp.bias) + self._seen(z, self.tell_z)
         numbers, kinds = self.telling.read(x)
         return self.telling.units(numbers), kinds.softmax(-1)
 
@@ -217,6 +217,12 @@ class Fast:
         weight, bias = out.weight.float()[order], out.bias.float()[order]  # type: ignore[union-attr]
         out.weight.copy_(127.5 * weight)
         out.bias.copy_(127.5 * bias + 127.5)  # type: ignore[union-attr]
+
+    def _seen(self, z: Tensor, weight: Tensor) -> Tensor:
+        """What a head reads (n, head) of latents (n, groups), by its weight (latent, head), of cells (hidden, head)."""
+        if isinstance(self.dynamics, CellDynamics):
+            return self.dynamics.embedded(z).flatten(1).to(weight.dtype) @ weight
+        return self._look_up(z, weight)
 
     def _look_up(self, z: Tensor, table: Tensor) -> Tensor:
         return F.embedding_bag(z + self.offset, table, mode="sum")

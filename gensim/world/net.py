@@ -32,11 +32,12 @@ class Net(nn.Module):
         self.decoder = Decoder(c.shape, c.widths, c.groups, c.classes, len(c.labels) + bool(c.labels), c.cells)
         sizes = (c.groups, c.classes, c.actions, c.hidden, c.clock, len(c.conditions), c.stages or 1)
         self.dynamics = CellDynamics(c.grid, *sizes) if c.cells else Dynamics(*sizes)
-        self.reward = RewardHead(c.hidden + c.groups * c.classes, c.head)
-        self.termination = TerminationHead(c.hidden + c.groups * c.classes, c.head)
+        state = c.hidden + (c.hidden if c.cells else c.groups * c.classes)  # what heads judge
+        self.reward = RewardHead(state, c.head)
+        self.termination = TerminationHead(state, c.head)
         self.disagreement = DisagreementHead(c.hidden, c.groups * c.classes)
         telling = (len(c.readouts), len(c.kinds))
-        self.telling = TellingHead(c.hidden + c.groups * c.classes, c.head, *telling) if any(telling) else None
+        self.telling = TellingHead(state, c.head, *telling) if any(telling) else None
 
     @classmethod
     def bare(cls, config: NetConfig) -> Net:
@@ -131,13 +132,18 @@ class Net(nn.Module):
         log_p = log_softmax_unimix(prior, self.config.unimix)
         later = valid.clone()
         later[:, 0] = 0  # nothing has led to a window's first frame
-        x = torch.cat([h, z.flatten(2)], -1)  # (b, t, hidden + groups * classes)
+        x = self.state(h, z)  # (b, t, state)
         parts = {
             "dyn": _mean(_kl(log_q.detach(), log_p).clamp_min(free_nats), valid),
             **self._judgements(x, h, z, batch, later, generator),
             **self._telling(x, batch, valid),
         }
         return parts, log_p
+
+    def state(self, h: Tensor, z: Tensor) -> Tensor:
+        """What heads judge (..., state) of memories (..., hidden) and one-hot latents (..., groups, classes)."""
+        seen = self.dynamics.embedding(z) if isinstance(self.dynamics, CellDynamics) else z
+        return torch.cat([h, seen.flatten(-2)], -1)
 
     def _noisy(self, z: Tensor, share: Tensor, generator: torch.Generator) -> Tensor:
         """Latents (b, t, groups, classes), some of whose variables, or of whose cells, are those of another frame.
