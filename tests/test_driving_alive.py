@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from gensim.envs.driving.things import drivable, things
 from gensim.episodes import Dataset
 from gensim.episodes.store import Episode, write_episode
 from gensim.world import NetConfig, World
+from gensim.world.furnish import follow
 from gensim.world.heldout import Heldout
 from gensim.world.pool import Pool
 from gensim.world.quality import by_horizon, futures
@@ -211,3 +214,50 @@ def test_judges_learn_what_they_are_shown() -> None:
     classifier = learn(lambda: Classifier(3, 8), wholes, 60, "classifier")
     shown, truth = wholes(np.random.default_rng(9))
     assert (said(classifier, shown) == truth).all()
+
+
+def _script(name: str) -> Any:
+    path = Path(__file__).parents[1] / "scripts" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(f"{name}_script", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where a dataclass looks up its module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_crashes_of_many_moments_are_foretold_as_of_each_alone(world: World) -> None:
+    """Rows stand for the moments that they are told to be, and an episode's own end closes what is dreamed on."""
+    script = _script("judge_driving")
+    kinds = ("none", *script.CRASHES)
+    weights = {k: v for k, v in world.weights().items() if not k.startswith("telling.out")}
+    net = World.random(ABOUT, replace(world.config, kinds=kinds), seed=3)
+    sure = World.from_weights(net.config, {**net.weights(), **weights}, ABOUT)
+    episodes = [_drive(3, 24), replace(_drive(4, 13), term=np.zeros(13, bool), trunc=np.arange(13) == 12)]
+    crashed, which, ahead = script.foretold(sure, episodes)
+    at = [(t, i) for t in range(0, 24, script.EVERY) for i in (0, 1) if t < (24, 13)[i]]
+    assert which.tolist() == [i for _, i in at] and crashed.shape == (5, len(at))
+    assert ahead.tolist() == [i == 0 and t + script.AHEAD >= 24 for t, i in at]  # the second one was cut, not ended
+    np.testing.assert_allclose(crashed[0], crashed[1:].sum(0))
+    chosen = [sure.config.kinds.index(kind) for kind in script.CRASHES]
+    for m, (t, i) in enumerate(at):
+        tape = episodes[i]
+        row = follow(sure, episodes)[t][0].rows(np.array([i]))
+        alive, total = 1.0, np.zeros(4)
+        for step in range(t, min(t + script.AHEAD, len(tape))):
+            row, told = sure.imagine(row, tape.act[step][None])
+            total += alive * float(told.term_prob[0]) * sure.tell(row)[1][0, chosen]
+            alive *= 1 - float(told.term_prob[0])
+        np.testing.assert_allclose(crashed[1:, m], total, rtol=1e-3)
+
+
+@given(st.integers(0, 2**32), st.integers(2, 6))
+@settings(max_examples=20, deadline=None)
+def test_the_area_is_the_share_of_couples_ranked_rightly(seed: int, episodes: int) -> None:
+    script, rng = _script("judge_driving"), np.random.default_rng(seed)
+    calm, hit = ([rng.integers(0, 4, rng.integers(1, 5)) / 4 for _ in range(episodes)] for _ in range(2))
+    found = script.area(calm, hit, draws=200)
+    a, b = np.concatenate(calm), np.concatenate(hit)
+    assert found["value"] == pytest.approx(float(((b[:, None] > a) + 0.5 * (b[:, None] == a)).mean()))
+    assert found["ci95"][0] <= found["ci95"][1]
+    assert script.area([np.array([])], [np.array([0.5])])["value"] is None
