@@ -60,7 +60,7 @@ class Encoder(nn.Module):
         return self.levels.logits(cells.ordered(x + cells.cut(self.place, at)))
 
 
-def grid_of(shape: tuple[int, int], widths: Sequence[int], cells: bool = False) -> tuple[int, int]:
+def grid_of(shape: Sequence[int], widths: Sequence[int], cells: bool = False) -> tuple[int, int]:
     """Rows and columns that are left of a frame after as many halvings as there are widths; one more makes cells."""
     halvings = len(widths) + cells
     return shape[0] >> halvings, shape[1] >> halvings
