@@ -187,7 +187,7 @@ PARTS: dict[str, Any] = {
     "cells": True,
     "groups": 96,
     "hidden": 96,
-    "widths": (8, 12, 12),
+    "widths": (8, 12),
     "holdout": 0.2,
     "look_part": (2, 3),
 }
