@@ -48,7 +48,7 @@ class CellDynamics(Unrolled):
         super().__init__()
         self.grid, self.groups, self.classes, self.hidden, self.stages = grid, groups, classes, hidden, stages
         self.count = math.prod(grid)
-        width, each = hidden // self.count, groups // self.count
+        width, each = hidden // self.count // 2, groups // self.count
         self.each, self.share = each, each // stages  # variables of a cell, and in a stage
         self.seen = 2 * width * math.prod((side + 1) // 2 for side in grid)
         self.initial = nn.Parameter(torch.zeros(2, hidden))  # memory before a mid-episode / a first frame
@@ -62,21 +62,21 @@ class CellDynamics(Unrolled):
         self.conditions = nn.Linear(conditions, width, bias=False) if conditions else None
         self.norm, self.near = nn.LayerNorm(width), nn.Conv2d(width, width, 3, padding=1)
         self.gates_x, self.gates_h = nn.Linear(width, 3 * width), nn.Conv2d(width, 3 * width, 3, padding=1)
-        self.summary, self.heard = nn.Linear(hidden, summary), nn.Linear(summary, 3 * width, bias=False)
-        self.prior_in, self.prior_norm = nn.Conv2d(width, width, 3, padding=1), nn.LayerNorm(width)
+        self.summary, self.heard = nn.Linear(hidden // 2, summary), nn.Linear(summary, 3 * width, bias=False)
+        self.prior_in, self.prior_norm = nn.Conv2d(2 * width, width, 3, padding=1), nn.LayerNorm(width)
         self.prior_mid, self.prior_out = nn.Linear(width, 2 * width), Outs(self.count, each, classes, 2 * width)
         self.hear = nn.Parameter(begun(each, classes, width) * 0.3 * each**0.5)
         self.given = nn.Conv2d(width, width, 3, padding=1, bias=False) if stages > 1 else None
 
     def inputs(self, z: Tensor, act: Tensor, steps: Tensor, cond: Tensor | None = None) -> Tensor:
-        """Gate inputs (..., 3 hidden) of one-hot latents (..., groups, classes), actions (..., k) and steps (...).
+        """Gate inputs (..., 2 hidden) of one-hot latents (..., groups, classes), actions (..., k) and steps (...).
 
         cond (..., c): conditions of the episode, for dynamics that are told any.
         """
         return self._gates(self.embedding(z), act, steps, cond)
 
     def inputs_of(self, index: Tensor, act: Tensor, steps: Tensor, cond: Tensor | None = None) -> Tensor:
-        """Gate inputs (n, 3 hidden) of latent indices (n, groups), actions (n, k) and steps so far (n,), by look-up."""
+        """Gate inputs (n, 2 hidden) of latent indices (n, groups), actions (n, k) and steps so far (n,), by look-up."""
         return self._gates(self.embedded(index), act, steps, cond)
 
     def embedding(self, z: Tensor) -> Tensor:
@@ -88,14 +88,15 @@ class CellDynamics(Unrolled):
         return self._look_up(index, self.embed)
 
     def cell(self, gates: Tensor, h: Tensor) -> Tensor:
-        """The next memory (n, hidden) float32 from gate inputs (n, 3 hidden) and memory (n, hidden)."""
+        """The next memory (n, hidden) float32 from gate inputs (n, 2 hidden) and memory (n, hidden)."""
+        h = self._kept(h)  # (n, cells, width)
         x = h.to(self.gates_h.weight.dtype)
-        told = self.heard(F.silu(self.summary(x)))[:, None]  # (n, 1, 3 width)
+        told = self.heard(F.silu(self.summary(x.flatten(1))))[:, None]  # (n, 1, 3 width)
         heard = _flat(self.gates_h(self._grid(x))) + told  # (n, cells, 3 width)
-        r, u, c = gates.float().unflatten(-1, (self.count, -1)).chunk(3, -1)
+        r, u, c, last = gates.float().unflatten(-1, (self.count, -1)).chunk(4, -1)
         hr, hu, hc = heard.float().chunk(3, -1)
-        u = torch.sigmoid(u + hu - 1).flatten(1)
-        return torch.lerp(h, torch.tanh(c + torch.sigmoid(r + hr) * hc).flatten(1), u)
+        h = torch.lerp(h, torch.tanh(c + torch.sigmoid(r + hr) * hc), torch.sigmoid(u + hu - 1))
+        return torch.cat([h, last], -1).flatten(1)
 
     def prior(self, h: Tensor, mask: Tensor | None = None, z: Tensor | None = None) -> Tensor:
         """Logits (..., groups, classes) of the latent that follows memory h (..., hidden), under a dropout mask or not.
@@ -114,13 +115,13 @@ class CellDynamics(Unrolled):
         return torch.cat(found, -2).unflatten(0, many)
 
     def read(self, h: Tensor) -> Tensor:
-        """What the prior reads (n, hidden) of memories (n, hidden)."""
+        """What the prior reads (n, hidden / 2) of memories (n, hidden)."""
         return _flat(self.prior_in(self._grid(h.to(self.prior_in.weight.dtype)))).flatten(1)
 
     def stage(self, read: Tensor, mask: Tensor | None, stage: int) -> Tensor:
         """Logits (n, groups / stages, classes) of a stage, from what was read of the memory and of earlier stages."""
         x = F.silu(self.prior_norm(read.unflatten(-1, (self.count, -1))))  # (n, cells, width)
-        x = x if mask is None else x * mask.to(x.dtype).view_as(x)
+        x = x if mask is None else x * self._kept(mask).to(x.dtype)
         return self.prior_out(F.silu(self.prior_mid(x)), self._ones(stage))  # of (n, cells, 2 width)
 
     def told(self, z: Tensor, stage: int) -> Tensor:
@@ -134,8 +135,12 @@ class CellDynamics(Unrolled):
 
     def glance(self, h: Tensor, index: Tensor) -> Tensor:
         """A state for policies to see (n, seen): memory (n, hidden) and latents (n, groups), four cells as one."""
-        both = torch.cat([h.float().unflatten(-1, (self.count, -1)), self.embedded(index).float()], -1)
+        both = torch.cat([self._kept(h).float(), self.embedded(index).float()], -1)
         return F.avg_pool2d(self._grid(both), 2, ceil_mode=True).flatten(1)
+
+    def _kept(self, h: Tensor) -> Tensor:
+        """The gated half (n, cells, width) of memories (n, hidden), or of masks of them."""
+        return h.unflatten(-1, (self.count, 2, -1))[:, :, 0]
 
     def _ones(self, stage: int) -> slice:
         """Which of each cell's variables a stage's are."""
@@ -167,7 +172,8 @@ class CellDynamics(Unrolled):
         x = F.silu(self.norm(embedded + self.place + told[..., None, :]))  # (..., cells, width)
         many = x.shape[:-2]
         x = F.silu(_flat(self.near(self._grid(x.reshape(-1, self.count, x.shape[-1])))))  # (n, cells, width)
-        return self.gates_x(x).flatten(1).unflatten(0, many)
+        gates = self.gates_x(x).unflatten(0, many)  # (..., cells, 3 width)
+        return torch.cat([gates, embedded.expand_as(gates[..., : embedded.shape[-1]]).to(gates.dtype)], -1).flatten(-2)
 
     def _grid(self, x: Tensor) -> Tensor:
         """Cells (n, cells, width) or (n, cells * width) as a picture (n, width, rows, columns)."""

@@ -63,8 +63,8 @@ class NetConfig:
             many = "two or three, with cells," if self.cells else "three or four"
             raise ValueError(f"widths={self.widths}: give {many} numbers of channels, one a halving")
         check_groups(self.groups, self.grid if self.cells else None, self.stages or 1)
-        if self.cells and self.hidden % math.prod(self.grid):
-            raise ValueError(f"hidden={self.hidden}: give a multiple of {math.prod(self.grid)} cells")
+        if self.cells and self.hidden % (2 * math.prod(self.grid)):
+            raise ValueError(f"hidden={self.hidden}: give a multiple of twice the {math.prod(self.grid)} cells")
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -198,7 +198,7 @@ class FitConfig:
     cells: bool = False
     """Whether each variable of a latent tells of one patch of 8 pixels a side, or 4 with two widths, instead of the
     whole frame, and the memory is a grid of cells, two by two patches each: for scenes in which many small things move.
-    `groups` is then a multiple of the number of patches, `hidden` of cells. Stages go through the patches of a cell as
+    `groups` is then a multiple of the number of patches, `hidden` of twice that of cells. Stages go through the patches of a cell as
     on a chequerboard, and once more for each patch's next variable."""
     stages: int | None = None
     """Ordered parts of a latent, each drawn given those before it, so that what takes several variables at once comes

@@ -32,7 +32,7 @@ class Net(nn.Module):
         self.decoder = Decoder(c.shape, c.widths, c.groups, c.classes, len(c.labels) + bool(c.labels), c.cells)
         sizes = (c.groups, c.classes, c.actions, c.hidden, c.clock, len(c.conditions), c.stages or 1)
         self.dynamics = CellDynamics(c.grid, *sizes) if c.cells else Dynamics(*sizes)
-        state = c.hidden + (c.hidden if c.cells else c.groups * c.classes)  # what heads judge
+        state = c.hidden + (c.hidden // 2 if c.cells else c.groups * c.classes)  # what heads judge
         self.reward = RewardHead(state, c.head)
         self.termination = TerminationHead(state, c.head)
         self.disagreement = DisagreementHead(c.hidden, c.groups * c.classes)
