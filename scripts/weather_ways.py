@@ -41,7 +41,7 @@ NAMES = tuple(Weather.__annotations__)
 NET: dict[str, Any] = {"groups": 768, "hidden": 9216, "cells": True, "stages": 4, "head": 64, "widths": (24, 48)}
 RUN: dict[str, Any] = {"batch": 4, "length": 24, "lr": 2e-3, "decay": 0.5, "labels": 0.2, "rep": 0.0, "unimix": 1e-3}
 RUN |= {"look_part": (5, 7), "look_frames": 8, "look_lr": 3e-3, "settle": 500, "noise": 0.02}
-RUN |= {"mark": (("vehicle", 10.0), ("person", 3.0))}
+RUN |= {"mark": (("vehicle", 10.0), ("person", 3.0)), "stay": 0.3}
 
 
 @dataclass(frozen=True)

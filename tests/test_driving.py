@@ -11,6 +11,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -22,9 +23,12 @@ from gensim.envs.driving.weather import AIR, THICKEST, Weather, apply
 from gensim.episodes import Dataset
 from gensim.episodes.sample import Sampler
 from gensim.episodes.store import Episode, Layer, read_episode, write_episode
+from gensim.models.vae import log_softmax_unimix
 from gensim.world import World
 from gensim.world.config import FitConfig, NetConfig
 from gensim.world.fit import fit
+from gensim.world.net import pictures
+from gensim.world.news import news
 
 KINDS = st.sampled_from([np.uint8, np.uint16, np.int64, np.float32])
 SOME = KINDS.flatmap(lambda kind: arrays.arrays(kind, arrays.array_shapes(min_dims=0, max_dims=3, min_side=0)))
@@ -206,9 +210,23 @@ def test_a_fit_that_looks_at_parts_sees_the_whole(fitted: World, tmp_path: Path)
     assert ((said == 2) & (classes == 2)).sum() > 0.7 * ((said == 2) | (classes == 2)).sum()  # the vehicle
 
 
+def test_an_eye_that_pays_for_news_tells_less_that_is_new(fitted: World, tmp_path: Path) -> None:
+    assert fitted.folder is not None
+    data, said = fitted.folder.parent / "data", []
+    frames = torch.from_numpy(read_episode(data / "ep-000003.npz").frames())
+    for stay in (0.0, 1.0):
+        about = {"steps": 150, "look": 150, "rep": 0.0, "settle": 50, "labels": 0.2, "stay": stay, **PARTS}
+        net = fit(FitConfig(data=data, out=tmp_path / str(stay), **about), quiet=True).net  # type: ignore[arg-type]
+        with torch.no_grad():
+            log_q = log_softmax_unimix(net.encoder(pictures(frames[:20])), 0.001)
+            said.append(float(news(log_q, net.encoder.cells).mean()))
+    assert said[1] < 0.75 * said[0]
+
+
 @pytest.mark.parametrize(
     ("more", "named"),
     [
+        ({"stay": 0.1, "look_frames": 7}, "an even --look-frames"),
         ({"look_part": (2, 7)}, r"look_part=\(2, 7\): give rows and columns within \(4, 6\)"),
         ({"cells": False, "widths": (8, 8, 8, 8)}, "parts are those of cells"),
         ({"rarity": True}, "weigh whole frames"),

@@ -132,6 +132,9 @@ class FitConfig:
     look_part: tuple[int, int] | None = None
     """Rows and columns of cells of a part of the frame: three of four of these steps see one, not the whole, around a
     pixel that is the likelier the more its error weighs. None: all see the whole."""
+    stay: float = 0.0
+    """Weight, in these steps, of what a frame's latent of cells says that the frame before did not; frames then come in
+    pairs, as many in all. Little is then new where nothing moves, and dynamics have less to foretell."""
     mark: tuple[tuple[str, float], ...] = ()
     """Classes of labelled pixels, each with a factor by which its pixels' errors weigh more in a picture, besides the
     root of how rare its pixels are, which weighs those of all classes."""
@@ -238,6 +241,9 @@ class FitConfig:
     def _check_sight(self) -> None:
         """ValueError unless what looks first, or sees with another's eye, goes with the rest."""
         told = f"look={self.look}" if self.look else f"eye={self.eye}"
+        if self.stay < 0 or (self.stay and (not self.look or not self.cells or self.look_frames % 2)):
+            told = f"look={self.look}, cells={self.cells}, look_frames={self.look_frames}"
+            raise ValueError(f"stay={self.stay} with {told}: give --look, --cells, an even --look-frames, and no less than 0")
         if self.look and self.eye:
             raise ValueError(f"look={self.look} with eye={self.eye}: an eye that is taken looks no more; drop one")
         if (self.look or self.eye) and self.mirror:

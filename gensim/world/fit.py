@@ -27,7 +27,7 @@ from gensim.episodes.sample import Sampler
 from gensim.models.vae import log_softmax_unimix
 from gensim.world.config import FitConfig, NetConfig
 from gensim.world.net import Net, pictures, total
-from gensim.world.parts import look_at, places
+from gensim.world.parts import alone, look_at, places
 from gensim.world.weights import Weights
 from gensim.world.world import World
 
@@ -76,10 +76,8 @@ class Fit:
         settled = min(1.0, self.step / c.settle)
         weights = self.weights and partial(self.weights, settled=settled)
         batch = batch | {name: 1 + (getattr(self, name) - 1) * settled for name in ("balance", "shown")}
-        if "look" in batch and c.look_part and self.step % WHOLE:
-            grid, chance = self.net.module.config.grid, self._chance("cpu", PARTS + self.step)
-            at = places(batch["classes"].flatten(0, 1), self.shown**2, grid, c.look_part, chance)
-            batch = look_at(batch, at, grid, c.look_part)
+        if "look" in batch:
+            batch = self._looks(batch)
         batch |= {"noise": torch.tensor(c.noise)} if c.noise else {}
         parts = self.net(self.fabric.to_device(batch), c.free_nats, c.decoded, generator, weights)
         self.fabric.backward(total(parts, self.config))
@@ -89,6 +87,16 @@ class Fit:
         self.step += 1
         self._follow()
         return {name: part.item() for name, part in parts.items()}
+
+    def _looks(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What a step of looking sees of windows of one frame or two: all of these, or of each window one part."""
+        c, t = self.config, batch["valid"].shape[1]
+        batch = alone(batch) | ({"pairs": torch.ones(1)} if c.stay else {})
+        if not c.look_part or self.step % WHOLE == 0:
+            return batch
+        grid, chance = self.net.module.config.grid, self._chance("cpu", PARTS + self.step)
+        at = places(batch["classes"][::t, 0], self.shown**2, grid, c.look_part, chance)
+        return look_at(batch, at.repeat_interleave(t, 0), grid, c.look_part)
 
     def _chance(self, device: torch.device | str, what: int) -> torch.Generator:
         """What a step draws by: a function of the seed and of what is drawn."""
@@ -195,9 +203,10 @@ def fit(config: FitConfig, quiet: bool = False) -> World:
 
 
 def _looker(config: FitConfig, dataset: Dataset) -> Sampler:
-    """Draws frames, each alone, for encoder and decoder."""
-    about = {"mirror": config.mirror or None, "decoded": 1, "opening": 0.0}
-    return Sampler(dataset, 1, config.look_frames, config.seed, config.holdout, **about)  # type: ignore[arg-type]
+    """Draws frames for encoder and decoder, each alone, or in pairs where what is new in the second has a price."""
+    t = 2 if config.stay else 1
+    about = {"mirror": config.mirror or None, "decoded": t, "opening": 0.0}
+    return Sampler(dataset, t, config.look_frames // t, config.seed, config.holdout, **about)  # type: ignore[arg-type]
 
 
 def net_config(config: FitConfig, spec: dict[str, Any]) -> NetConfig:

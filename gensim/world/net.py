@@ -14,6 +14,7 @@ from gensim.models.dynamics import Dynamics
 from gensim.models.heads import DisagreementHead, RewardHead, TellingHead, TerminationHead
 from gensim.models.vae import Decoder, Encoder, grid_of, log_softmax_unimix, sample_straight_through
 from gensim.world.config import FitConfig, NetConfig
+from gensim.world.news import news
 
 LOOKING = 0.01  # the least share of the uniform law while encoder and decoder look alone, where values have no order
 
@@ -88,16 +89,23 @@ class Net(nn.Module):
     def _looked(
         self, batch: dict[str, Tensor], generator: torch.Generator, weights: Callable[[Tensor], Tensor] | None
     ) -> dict[str, Tensor]:
-        """Losses of encoder and decoder alone; "rep" is what a latent says of which of the batch's frames it is."""
+        """Losses of encoder and decoder alone; "rep" is what a latent says of which of the batch's frames it is.
+
+        Where frames (m, 1, h, w, 3) come in "pairs", the second follows on the first, and "news" is what it tells.
+        """
         frames = batch["frames"].flatten(0, 1)
         x = pictures(frames)  # (m, 3, h, w)
         ordered = self.encoder.levels is not None
         logits = self.encoder(x, batch.get("at"))
         log_q, z = self._read(logits, generator, self.config.unimix if ordered else LOOKING)
-        seen = torch.ones(len(x), device=x.device)
+        seen = batch["valid"].flatten().float()  # (m,)
         shown = self._shown(z, x, frames, batch, weights, seen)
         usual = log_q.logsumexp(0) - math.log(len(x))  # (groups, classes)
-        return {**shown, "rep": _mean(_kl(log_q, usual), seen)}
+        shown["rep"] = _mean(_kl(log_q, usual), seen)
+        if "pairs" in batch:
+            cells = self.encoder.cells.part(grid_of(x.shape[2:], self.config.widths, True))  # type: ignore[union-attr]
+            shown["news"] = _mean(news(log_q, cells), seen[1::2])
+        return shown
 
     def _shown(
         self,
@@ -227,7 +235,7 @@ def _rows(index: Tensor, t: int) -> Tensor:
 
 def total(parts: dict[str, Tensor], fit: FitConfig) -> Tensor:
     """The weighted sum of the loss's parts."""
-    weights = {"rec": fit.reconstruction, "rep": fit.rep, "cls": fit.labels, "far_px": 10 * fit.labels}
+    weights = {"rec": fit.reconstruction, "rep": fit.rep, "cls": fit.labels, "far_px": 10 * fit.labels, "news": fit.stay}
     return torch.stack([weights.get(name, 1.0) * part for name, part in parts.items()]).sum()
 
 

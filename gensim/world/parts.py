@@ -27,6 +27,16 @@ def places(
     return low + (u.to(low.device) * (high - low + 1)).long()
 
 
+def alone(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Windows (b, t, ...) of which all frames are labelled, as single frames (b t, 1, ...) in the order of time."""
+    b, t = batch["valid"].shape
+    found = {name: batch[name].flatten(0, 1)[:, None] for name in ("frames", "valid")}
+    if "some" in batch:
+        order = (batch["some"].argsort(1) + t * torch.arange(b)[:, None]).flatten()
+        found |= {name: batch[name].flatten(0, 1)[order, None] for name in ("classes", "depth")}
+    return {**{name: x for name, x in batch.items() if name not in ("some", "frames", "valid")}, **found}
+
+
 def look_at(batch: dict[str, Tensor], at: Tensor, grid: Sequence[int], size: Sequence[int]) -> dict[str, Tensor]:
     """A batch of single frames (m, 1, ...) that are cut to parts, with where they begin as "at" (m, 2)."""
     pixels = [batch["classes"].shape[2 + i] // grid[i] for i in (0, 1)]
