@@ -14,7 +14,16 @@ from gensim.models.cellular import CellDynamics
 from gensim.models.dynamics import Dynamics
 from gensim.models.heads import GAIN, DisagreementHead, RewardHead, Tally, TerminationHead
 from gensim.models.levels import Levels
-from gensim.models.vae import Cells, Decoder, Encoder, coarse, fine, grid_of, log_softmax_unimix, sample_straight_through
+from gensim.models.vae import (
+    Cells,
+    Decoder,
+    Encoder,
+    coarse,
+    fine,
+    grid_of,
+    log_softmax_unimix,
+    sample_straight_through,
+)
 from gensim.world.config import NetConfig
 from gensim.world.fast import greatest
 
@@ -105,7 +114,10 @@ def test_frames_keep_their_shape_and_every_weight_gets_a_gradient(shape, widths,
         ({"groups": 32, "cells": True, "widths": (8, 8, 8)}, "the 4 patches of 16 cells"),
         ({"groups": 32, "stages": 5}, "of 5 stages"),
         ({"groups": 128, "cells": True, "stages": 16, "widths": (8, 8, 8)}, "a cell are a multiple of 16 stages"),
-        ({"groups": 384, "width": 96, "cells": True, "hidden": 48, "widths": (8, 8)}, "hidden=48: .* of twice the 96 cells"),
+        (
+            {"groups": 384, "width": 96, "cells": True, "hidden": 48, "widths": (8, 8)},
+            "hidden=48: .* of twice the 96 cells",
+        ),
         ({"widths": (8, 8)}, "three or four"),
         ({"cells": True}, "two or three, with cells"),
     ],

@@ -26,7 +26,8 @@ class CellDynamics(Unrolled):
         grid: rows and columns of cells.
         groups, classes: shape of the latent, ordered as `gensim.models.vae.Cells` has it.
         actions: width of the action vector.
-        hidden: width of the memory, all cells together.
+        hidden: width of the memory, all cells together: of each, half is gated, and half is its last latents as they are
+            read, so that to say them again nothing has to be remembered.
         clock, conditions, stages: as those of `Dynamics`.
         summary: width of what all cells hear.
     """
@@ -131,7 +132,9 @@ class CellDynamics(Unrolled):
 
     def told_of(self, index: Tensor, stage: int) -> Tensor:
         """The same of a stage's indices (n, groups / stages), by look-up."""
-        return self._spread(self._look_up(index, self.hear.unflatten(0, (self.each, -1))[self._ones(stage)].flatten(0, 1)))
+        return self._spread(
+            self._look_up(index, self.hear.unflatten(0, (self.each, -1))[self._ones(stage)].flatten(0, 1))
+        )
 
     def glance(self, h: Tensor, index: Tensor) -> Tensor:
         """A state for policies to see (n, seen): memory (n, hidden) and latents (n, groups), four cells as one."""

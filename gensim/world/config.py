@@ -200,9 +200,9 @@ class FitConfig:
     """Width of the reward and termination heads."""
     cells: bool = False
     """Whether each variable of a latent tells of one patch of 8 pixels a side, or 4 with two widths, instead of the
-    whole frame, and the memory is a grid of cells, two by two patches each: for scenes in which many small things move.
-    `groups` is then a multiple of the number of patches, `hidden` of twice that of cells. Stages go through the patches of a cell as
-    on a chequerboard, and once more for each patch's next variable."""
+    whole frame, and the memory is a grid of cells, two by two patches each: for scenes in which many small things
+    move. `groups` is then a multiple of the number of patches, `hidden` of twice that of cells. Stages go through the
+    patches of a cell as on a chequerboard, and once more for each patch's next variable."""
     stages: int | None = None
     """Ordered parts of a latent, each drawn given those before it, so that what takes several variables at once comes
     whole; None draws all at once, which is fastest."""
@@ -243,7 +243,9 @@ class FitConfig:
         told = f"look={self.look}" if self.look else f"eye={self.eye}"
         if self.stay < 0 or (self.stay and (not self.look or not self.cells or self.look_frames % 2)):
             told = f"look={self.look}, cells={self.cells}, look_frames={self.look_frames}"
-            raise ValueError(f"stay={self.stay} with {told}: give --look, --cells, an even --look-frames, and no less than 0")
+            raise ValueError(
+                f"stay={self.stay} with {told}: give --look, --cells, an even --look-frames, and no less than 0"
+            )
         if self.look and self.eye:
             raise ValueError(f"look={self.look} with eye={self.eye}: an eye that is taken looks no more; drop one")
         if (self.look or self.eye) and self.mirror:
@@ -252,7 +254,7 @@ class FitConfig:
             raise ValueError(f"{told} with devices={self.devices}: what learns from latents found once does so on one")
 
     def check_labels(self, net: NetConfig) -> None:
-        """ValueError unless marked classes are there, and parts lie within frames of cells whose pixels have classes."""
+        """ValueError unless marked classes are there, and parts within frames of cells whose pixels have classes."""
         wrong = [name for name, _ in self.mark if name not in net.labels]
         if wrong:
             raise ValueError(f"mark={', '.join(wrong)}: give classes of {', '.join(net.labels) or 'data with labels'}")

@@ -46,7 +46,9 @@ class Fast:
         self.read_w = torch.cat([m.weight[:] for m in readers] + [m.weight[:, : c.hidden] for m in judges])
         self.read_b = torch.cat([m.bias[:] for m in readers + judges])
         self.split = [m.weight.shape[0] for m in readers] + [sum(m.weight.shape[0] for m in judges)]
-        self.judge_z = torch.cat([m.weight[:, c.hidden :] for m in judges]).T.contiguous()  # (latent or hidden / 2, 2 head)
+        self.judge_z = torch.cat(
+            [m.weight[:, c.hidden :] for m in judges]
+        ).T.contiguous()  # (latent or hidden / 2, 2 head)
         self.telling = net.telling  # float32: its numbers have units
         if net.telling is not None:
             weight = net.telling.inp.weight.detach()
@@ -63,7 +65,7 @@ class Fast:
         return self.dynamics.cell(self.dynamics.inputs_of(z, act, tally[:, 1], cond), h)
 
     def read(self, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What a memory says: to the prior (n, hidden or half of it), disagreement (n,), the judges' share (n, 2 head)."""
+        """What a memory says: to the prior (n, read), disagreement (n,), the judges' share (n, 2 head)."""
         x = F.linear(h.to(self.dtype), self.read_w, self.read_b)
         if isinstance(self.dynamics, CellDynamics):
             prior, (far, judges) = self.dynamics.read(h), x.split(self.split, -1)
@@ -219,7 +221,7 @@ class Fast:
         out.bias.copy_(127.5 * bias + 127.5)  # type: ignore[union-attr]
 
     def _seen(self, z: Tensor, weight: Tensor) -> Tensor:
-        """What a head reads (n, head) of latents (n, groups), by its weight (latent, head), of cells (hidden / 2, head)."""
+        """What a head reads (n, head) of latents (n, groups) by its weight (latent, head), of cells half the memory."""
         if isinstance(self.dynamics, CellDynamics):
             return self.dynamics.embedded(z).flatten(1).to(weight.dtype) @ weight
         return self._look_up(z, weight)

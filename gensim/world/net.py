@@ -235,7 +235,13 @@ def _rows(index: Tensor, t: int) -> Tensor:
 
 def total(parts: dict[str, Tensor], fit: FitConfig) -> Tensor:
     """The weighted sum of the loss's parts."""
-    weights = {"rec": fit.reconstruction, "rep": fit.rep, "cls": fit.labels, "far_px": 10 * fit.labels, "news": fit.stay}
+    weights = {
+        "rec": fit.reconstruction,
+        "rep": fit.rep,
+        "cls": fit.labels,
+        "far_px": 10 * fit.labels,
+        "news": fit.stay,
+    }
     return torch.stack([weights.get(name, 1.0) * part for name, part in parts.items()]).sum()
 
 
