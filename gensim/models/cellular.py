@@ -26,8 +26,8 @@ class CellDynamics(Unrolled):
         grid: rows and columns of cells.
         groups, classes: shape of the latent, ordered as `gensim.models.vae.Cells` has it.
         actions: width of the action vector.
-        hidden: width of the memory, all cells together: of each, half is gated, and half is its last latents as they are
-            read, so that to say them again nothing has to be remembered.
+        hidden: width of the memory, all cells together. Half of it is gated; half is the last latents as they are read,
+            so that to say them again nothing has to be remembered.
         clock, conditions, stages: as those of `Dynamics`.
         summary: width of what all cells hear.
     """
@@ -127,14 +127,11 @@ class CellDynamics(Unrolled):
 
     def told(self, z: Tensor, stage: int) -> Tensor:
         """What a stage's part of one-hot latents z (n, groups, classes) adds to what is read (n, hidden)."""
-        table = self.hear.unflatten(0, (self.each, -1))[self._ones(stage)].flatten(0, 1).to(z.dtype)
-        return self._spread(self._by_cell(z[:, self.part(stage)], self.share) @ table)
+        return self._spread(self._by_cell(z[:, self.part(stage)], self.share) @ self._heard(stage).to(z.dtype))
 
     def told_of(self, index: Tensor, stage: int) -> Tensor:
         """The same of a stage's indices (n, groups / stages), by look-up."""
-        return self._spread(
-            self._look_up(index, self.hear.unflatten(0, (self.each, -1))[self._ones(stage)].flatten(0, 1))
-        )
+        return self._spread(self._look_up(index, self._heard(stage)))
 
     def glance(self, h: Tensor, index: Tensor) -> Tensor:
         """A state for policies to see (n, seen): memory (n, hidden) and latents (n, groups), four cells as one."""
@@ -148,6 +145,10 @@ class CellDynamics(Unrolled):
     def _ones(self, stage: int) -> slice:
         """Which of each cell's variables a stage's are."""
         return slice(stage * self.share, (stage + 1) * self.share)
+
+    def _heard(self, stage: int) -> Tensor:
+        """What the values of a stage's variables are heard as (share * classes, width)."""
+        return self.hear.unflatten(0, (self.each, -1))[self._ones(stage)].flatten(0, 1)
 
     def _by_cell(self, z: Tensor, variables: int) -> Tensor:
         """Of each cell all its so many variables (..., cells, variables * classes), of (..., groups, classes)."""

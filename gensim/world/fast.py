@@ -46,9 +46,7 @@ class Fast:
         self.read_w = torch.cat([m.weight[:] for m in readers] + [m.weight[:, : c.hidden] for m in judges])
         self.read_b = torch.cat([m.bias[:] for m in readers + judges])
         self.split = [m.weight.shape[0] for m in readers] + [sum(m.weight.shape[0] for m in judges)]
-        self.judge_z = torch.cat(
-            [m.weight[:, c.hidden :] for m in judges]
-        ).T.contiguous()  # (latent or hidden / 2, 2 head)
+        self.judge_z = torch.cat([m.weight[:, c.hidden :] for m in judges]).T.contiguous()  # (what is seen, 2 head)
         self.telling = net.telling  # float32: its numbers have units
         if net.telling is not None:
             weight = net.telling.inp.weight.detach()
