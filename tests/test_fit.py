@@ -101,7 +101,8 @@ from gensim.world import FitConfig
 from gensim.world.fit import fit
 sizes = dict(steps=12, batch=2, length=6, decoded=3, hidden=32, save_every=0)
 if sys.argv[3:]:
-    sizes |= dict(look=6, decay=0.5, noise=0.1, cells=True, groups=64, hidden=64, widths=(8, 8, 16), stages=4)
+    sizes |= dict(look=6, stay=0.1, decay=0.5, noise=0.1, cells=True, groups=64, hidden=64)
+    sizes |= dict(widths=(8, 8, 16), stages=4)
 fit(FitConfig(Path(sys.argv[1]), Path(sys.argv[2]), **sizes), quiet=True)
 """
 

@@ -19,7 +19,7 @@ class Encoder(nn.Module):
 
     Arguments:
         shape: height and width of the frame in pixels, multiples of 16.
-        widths: channels after each halving; three or four, or two of cells.
+        widths: channels after each halving; three or four, of cells two or three.
         groups, classes: the latent is `groups` categorical variables of `classes` values.
         cells: whether each variable tells of a patch, a pixel of what the halvings leave, instead of the whole frame;
             all patches are alike. Its values are then ordered; see `Levels` and `Cells`.

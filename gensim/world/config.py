@@ -91,8 +91,8 @@ def check_groups(groups: int, grid: tuple[int, int] | None, stages: int) -> None
     cells = math.prod(grid)
     if groups % (PATCHES * cells) or groups // cells % stages:
         raise ValueError(
-            f"groups={groups}: give a multiple of the {PATCHES} patches of {cells} cells, so that the variables of a "
-            f"cell are a multiple of {stages} stages"
+            f"groups={groups}: give a multiple of {PATCHES * cells}, the {PATCHES} patches of {cells} cells, so that "
+            f"the variables of a cell are a multiple of {stages} stages"
         )
 
 
