@@ -133,14 +133,18 @@ class CellDynamics(Unrolled):
         """The same of a stage's indices (n, groups / stages), by look-up."""
         return self._spread(self._look_up(index, self._heard(stage)))
 
+    def gist(self, h: Tensor) -> Tensor:
+        """What heads judge (..., hidden / 2) of memories (..., hidden): the gated half, which has read the other."""
+        return self._kept(h).flatten(-2)
+
     def glance(self, h: Tensor, index: Tensor) -> Tensor:
         """A state for policies to see (n, seen): memory (n, hidden) and latents (n, groups), four cells as one."""
         both = torch.cat([self._kept(h).float(), self.embedded(index).float()], -1)
         return F.avg_pool2d(self._grid(both), 2, ceil_mode=True).flatten(1)
 
     def _kept(self, h: Tensor) -> Tensor:
-        """The gated half (n, cells, width) of memories (n, hidden), or of masks of them."""
-        return h.unflatten(-1, (self.count, 2, -1))[:, :, 0]
+        """The gated half (..., cells, width) of memories (..., hidden), or of masks of them."""
+        return h.unflatten(-1, (self.count, 2, -1))[..., 0, :]
 
     def _ones(self, stage: int) -> slice:
         """Which of each cell's variables a stage's are."""

@@ -36,6 +36,10 @@ class Unrolled(nn.Module):
             memories.append(h)
         return torch.stack(memories, 1)  # (b, t, hidden)
 
+    def gist(self, h: Tensor) -> Tensor:
+        """What heads judge (..., gist) of memories (..., hidden): here all of it."""
+        return h
+
     def part(self, stage: int, each: int = 1) -> slice:
         """Which of `groups` things, of `each` rows, are a stage's."""
         size = self.groups // self.stages * each

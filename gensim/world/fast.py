@@ -42,15 +42,16 @@ class Fast:
             copy.dynamics.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         else:
             readers.insert(0, copy.dynamics.prior_in)
+        gist = copy.disagreement.inp.in_features
         judges: list[nn.Linear] = [copy.reward.inp, copy.termination.inp]
-        self.read_w = torch.cat([m.weight[:] for m in readers] + [m.weight[:, : c.hidden] for m in judges])
+        self.read_w = torch.cat([m.weight[:] for m in readers] + [m.weight[:, :gist] for m in judges])
         self.read_b = torch.cat([m.bias[:] for m in readers + judges])
         self.split = [m.weight.shape[0] for m in readers] + [sum(m.weight.shape[0] for m in judges)]
-        self.judge_z = torch.cat([m.weight[:, c.hidden :] for m in judges]).T.contiguous()  # (what is seen, 2 head)
+        self.judge_z = torch.cat([m.weight[:, gist:] for m in judges]).T.contiguous()  # (what is seen, 2 head)
         self.telling = net.telling  # float32: its numbers have units
         if net.telling is not None:
             weight = net.telling.inp.weight.detach()
-            self.tell_h, self.tell_z = weight[:, : c.hidden].contiguous(), weight[:, c.hidden :].T.contiguous()
+            self.tell_h, self.tell_z = weight[:, :gist].contiguous(), weight[:, gist:].T.contiguous()
         self._scale_to_bytes(self.decoder.out)
         self.paint_z, self.paint_b = self._painting(copy)
         self.offset = torch.arange(c.groups) * c.classes
@@ -64,7 +65,7 @@ class Fast:
 
     def read(self, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """What a memory says: to the prior (n, read), disagreement (n,), the judges' share (n, 2 head)."""
-        x = F.linear(h.to(self.dtype), self.read_w, self.read_b)
+        x = F.linear(self.dynamics.gist(h).to(self.dtype), self.read_w, self.read_b)
         if isinstance(self.dynamics, CellDynamics):
             prior, (far, judges) = self.dynamics.read(h), x.split(self.split, -1)
         else:
@@ -152,7 +153,7 @@ class Fast:
     def tell(self, h: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
         """Numbers (n, r) in their units, and probabilities (n, kinds) of what it is that ends, if it ends."""
         assert self.telling is not None
-        x = F.linear(h.float(), self.tell_h, self.telling.inp.bias) + self._seen(z, self.tell_z)
+        x = F.linear(self.dynamics.gist(h).float(), self.tell_h, self.telling.inp.bias) + self._seen(z, self.tell_z)
         numbers, kinds = self.telling.read(x)
         return self.telling.units(numbers), kinds.softmax(-1)
 

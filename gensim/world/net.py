@@ -33,10 +33,12 @@ class Net(nn.Module):
         self.decoder = Decoder(c.shape, c.widths, c.groups, c.classes, len(c.labels) + bool(c.labels), c.cells)
         sizes = (c.groups, c.classes, c.actions, c.hidden, c.clock, len(c.conditions), c.stages or 1)
         self.dynamics = CellDynamics(c.grid, *sizes) if c.cells else Dynamics(*sizes)
-        state = c.hidden + (c.hidden // 2 if c.cells else c.groups * c.classes)  # what heads judge
+        latent = c.groups * c.classes
+        gist = c.hidden // 2 if c.cells else c.hidden
+        state = gist + (gist if c.cells else latent)  # what heads judge
         self.reward = RewardHead(state, c.head)
         self.termination = TerminationHead(state, c.head)
-        self.disagreement = DisagreementHead(c.hidden, c.groups * c.classes)
+        self.disagreement = DisagreementHead(gist, latent)
         telling = (len(c.readouts), len(c.kinds))
         self.telling = TellingHead(state, c.head, *telling) if any(telling) else None
 
@@ -151,7 +153,7 @@ class Net(nn.Module):
     def state(self, h: Tensor, z: Tensor) -> Tensor:
         """What heads judge (..., state) of memories (..., hidden) and one-hot latents (..., groups, classes)."""
         seen = self.dynamics.embedding(z) if isinstance(self.dynamics, CellDynamics) else z
-        return torch.cat([h, seen.flatten(-2)], -1)
+        return torch.cat([self.dynamics.gist(h), seen.flatten(-2)], -1)
 
     def _noisy(self, z: Tensor, share: Tensor, generator: torch.Generator) -> Tensor:
         """Latents (b, t, groups, classes), some of whose variables, or of whose cells, are those of another frame.
@@ -213,7 +215,7 @@ class Net(nn.Module):
         term = self.termination.loss(self.termination(x, batch["tally"]), batch["term"])
         share = torch.rand((4, len(h)), generator=generator, device=h.device) < 0.7  # (heads, b)
         share = share[..., None].expand(-1, -1, h.shape[1]).flatten(1).float()  # (heads, b t)
-        far = self.disagreement.loss(h.detach().flatten(0, 1), z.detach().flatten(0, 1).flatten(1), share)
+        far = self.disagreement.loss(self.dynamics.gist(h.detach()).flatten(0, 1), z.detach().flatten(0, 1).flatten(1), share)
         return {"rew": _mean(rew, later), "term": _mean(term, later), "far": _mean(far.view_as(later), later)}
 
     def _some(self, valid: Tensor, decoded: int, generator: torch.Generator) -> Tensor:
