@@ -151,6 +151,25 @@ def test_an_eye_that_is_taken_stands_and_the_rest_may_be_of_other_sizes(data, tm
         fit(replace(later, groups=128, out=tmp_path / "three"), quiet=True)
 
 
+def test_a_world_that_is_drawn_anew_is_the_same_but_for_its_decoder(data, tmp_path):
+    sizes = {"cells": True, "groups": 64, "hidden": 64, "widths": (8, 8, 16), "stages": 4, "length": 6, "batch": 2}
+    config = FitConfig(data, tmp_path / "one", steps=3, **sizes)  # type: ignore[arg-type]
+    one = fit(config, quiet=True).weights()
+    again = replace(config, out=tmp_path / "two", look=2, steps=2, redraw=tmp_path / "one", light=True, seed=3)
+    two = fit(again, quiet=True).weights()
+    kept = [name for name in one if not name.startswith("decoder.")]
+    assert kept == [name for name in two if not name.startswith("decoder.")]
+    assert all(torch.equal(one[name], two[name]) for name in kept)
+    assert any(name.startswith("decoder.smooth.") for name in two) and World.load(tmp_path / "two").config.light
+    longer = fit(replace(again, out=tmp_path / "three", look=3, steps=3), quiet=True).weights()
+    assert not torch.equal(two["decoder.out.weight"], longer["decoder.out.weight"])
+    with pytest.raises(ValueError, match=r"hidden=64, unlike"):
+        fit(replace(again, hidden=128, out=tmp_path / "four"), quiet=True)
+    for wrong in ({"steps": 5}, {"eye": tmp_path / "one"}, {"look": 0}):
+        with pytest.raises(ValueError, match="a decoder alone learns"):
+            replace(again, **wrong)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("about", [{"look": 2}, {"eye": Path("other")}])
 def test_latents_that_are_found_once_are_not_mirrored(data, tmp_path, about):
     with pytest.raises(ValueError, match="with mirror"):

@@ -90,14 +90,15 @@ def test_each_group_is_drawn_on_its_own():
     assert abs(np.corrcoef(z.T)[0, 1]) < 0.03  # one choice for the whole latent would give 1
 
 
-@pytest.mark.parametrize("cells", [False, True])
+@pytest.mark.parametrize(("cells", "light"), [(False, False), (True, False), (True, True)])
 @pytest.mark.parametrize("widths", [WIDTHS, WIDTHS[1:]])
 @pytest.mark.parametrize("shape", [(32, 32), (48, 48), (64, 96)])
-def test_frames_keep_their_shape_and_every_weight_gets_a_gradient(shape, widths, cells):
+def test_frames_keep_their_shape_and_every_weight_gets_a_gradient(shape, widths, cells, light):
     torch.manual_seed(shape[0])  # now and then all of so few units are dead from the first
     widths = widths[1:] if cells else widths
     groups = 8 * math.prod(grid_of(shape, widths, True)) if cells else 4
-    encoder, decoder = Encoder(shape, widths, groups, 5, cells), Decoder(shape, widths, groups, 5, cells=cells)
+    encoder = Encoder(shape, widths, groups, 5, cells)
+    decoder = Decoder(shape, widths, groups, 5, cells=cells, light=light)
     x = torch.rand(3, 3, *shape)
     z = sample_straight_through(log_softmax_unimix(encoder(x), 0.01))
     assert z.shape == (3, groups, 5)
@@ -120,6 +121,7 @@ def test_frames_keep_their_shape_and_every_weight_gets_a_gradient(shape, widths,
         ),
         ({"widths": (8, 8)}, "three or four"),
         ({"cells": True}, "two or three, with cells"),
+        ({"light": True}, "give --cells, too"),
     ],
 )
 def test_variables_that_cannot_be_dealt_out_are_refused(wrong, named):
@@ -209,10 +211,11 @@ def test_scalars_can_be_read_off_laws_and_gradients_pass_rounding(seed, classes)
     torch.testing.assert_close(x.grad, expected, atol=1e-4, rtol=1e-4)
 
 
-def test_first_weights_keep_a_signals_size():
+@pytest.mark.parametrize("light", [False, True])
+def test_first_weights_keep_a_signals_size(light):
     torch.manual_seed(0)
     encoder = Encoder((64, 96), (32, 64), 768, 32, cells=True)
-    decoder = Decoder((64, 96), (32, 64), 768, 32, 9, cells=True)
+    decoder = Decoder((64, 96), (32, 64), 768, 32, 9, cells=True, light=light)
     with torch.no_grad():
         logits = encoder(torch.randn(4, 3, 64, 96))
         scalars = encoder.levels.read(logits) / encoder.levels.points.max(0).values

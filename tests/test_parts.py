@@ -1,6 +1,7 @@
 """Parts of frames: they lie within, hold what they were drawn for, and are read and drawn as in the whole."""
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -37,10 +38,11 @@ def test_a_cut_is_what_lies_there():
         assert torch.equal(part, one[:, row : row + 3, column : column + 4])
 
 
-def test_parts_are_read_and_drawn_as_in_the_whole_away_from_their_rims():
+@pytest.mark.parametrize("light", [False, True])
+def test_parts_are_read_and_drawn_as_in_the_whole_away_from_their_rims(light):
     torch.manual_seed(0)
     encoder = Encoder((64, 96), (8, 16), 384, 6, cells=True)
-    decoder = Decoder((64, 96), (8, 16), 384, 6, 3, cells=True)
+    decoder = Decoder((64, 96), (8, 16), 384, 6, 3, cells=True, light=light)
     with torch.no_grad():
         encoder.place.normal_()
         decoder.place.normal_()

@@ -26,9 +26,10 @@ TINY = NetConfig(size=32, actions=2, groups=4, classes=5, hidden=32, widths=(8, 
 
 STAGED = replace(TINY, stages=2)
 CELLS = replace(TINY, groups=32, widths=(8, 8, 16), cells=True, stages=4)
+LIGHT = replace(CELLS, light=True)
 
 
-@pytest.fixture(scope="module", params=[TINY, STAGED, CELLS], ids=["plain", "staged", "cells"])
+@pytest.fixture(scope="module", params=[TINY, STAGED, CELLS, LIGHT], ids=["plain", "staged", "cells", "light"])
 def world(request):
     return World.random(SPEC, request.param)
 

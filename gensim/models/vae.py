@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -132,6 +133,7 @@ class Decoder(nn.Module):
         shape, widths, groups, classes: as the encoder's.
         labels: numbers that are told of every pixel besides its colour.
         cells: as the encoder's.
+        light: of cells, with less than half of the work: what is around a pixel is read channel by channel.
     """
 
     def __init__(
@@ -142,6 +144,7 @@ class Decoder(nn.Module):
         classes: int,
         labels: int = 0,
         cells: bool = False,
+        light: bool = False,
     ) -> None:
         super().__init__()
         self.classes = classes
@@ -154,10 +157,13 @@ class Decoder(nn.Module):
             self.inp = nn.Conv2d(self.cells.each // PATCHES * classes, self.grid[0], 1, bias=False)
             self.place = nn.Parameter(torch.zeros(self.grid[0] * PATCHES, *self.cells.grid))
             self.widen = nn.Conv2d(self.grid[0], widths[-1], 3, 1, 1)
-            self.within = Residual(widths[-1])
+            self.within = Residual(widths[-1], light)
         widths = widths[::-1]
-        self.convs = nn.ModuleList(nn.ConvTranspose2d(i, o, 4, 2, 1) for i, o in zip(widths, widths[1:]))
-        self.out = nn.Conv2d(widths[-1], 12, 3, 1, 1)
+        doubled = partial(nn.ConvTranspose2d, kernel_size=4, stride=2, padding=1)
+        larger: Callable[[int, int], nn.Module] = Raised if light else doubled
+        self.convs = nn.ModuleList(larger(i, o) for i, o in zip(widths, widths[1:]))
+        self.smooth = Residual(widths[-1], light) if light else None
+        self.out = nn.Conv2d(widths[-1], 12, 1) if light else nn.Conv2d(widths[-1], 12, 3, 1, 1)
         near = 1 if cells else 3  # of whole frames 3 x 3, as worlds have it that were fitted so
         self.labels = nn.Conv2d(widths[-1], 4 * labels, near, 1, near // 2) if labels else None
         if self.cells is not None:
@@ -193,22 +199,41 @@ class Decoder(nn.Module):
         x = F.relu(x if self.cells is None else self.within(x), inplace=True)
         for conv in self.convs:
             x = F.relu(conv(x), inplace=True)  # (n, widths[i], 2 rows, 2 columns)
-        return x
+        return x if self.smooth is None else F.relu(self.smooth(x), inplace=True)
 
 
 class Residual(nn.Module):
     """What is added to a picture's channels (n, width, h, w) by what is around each pixel.
 
-    Reference: Identity Mappings in Deep Residual Networks (He et al., 2016), arXiv:1603.05027.
+    Reference: Identity Mappings in Deep Residual Networks (He et al., 2016), arXiv:1603.05027; light, with each
+    channel's surroundings read apart: MobileNets (Howard et al., 2017), arXiv:1704.04861.
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, light: bool = False) -> None:
         super().__init__()
-        self.around, self.back = nn.Conv2d(width, width, 3, 1, 1), nn.Conv2d(width, width, 1)
+        self.around = nn.Conv2d(width, width, 3, 1, 1, groups=width if light else 1)
+        self.back = nn.Conv2d(width, width, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """The sum, of the same shape."""
-        return x + self.back(F.relu(self.around(F.relu(x)), inplace=True))
+        found = F.relu(self.around(F.relu(x)), inplace=True).permute(0, 2, 3, 1)  # (n, h, w, width)
+        return x + F.linear(found, self.back.weight.flatten(1), self.back.bias).permute(0, 3, 1, 2)
+
+
+class Raised(nn.Module):
+    """A picture (n, into, 2 h, 2 w) of one (n, width, h, w): each pixel becomes four, of itself alone.
+
+    Reference: Real-Time Single Image and Video Super-Resolution Using an Efficient Sub-Pixel Convolutional Neural
+    Network (Shi et al., 2016), arXiv:1609.05158.
+    """
+
+    def __init__(self, width: int, into: int) -> None:
+        super().__init__()
+        self.four = nn.Conv2d(width, 4 * into, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The picture, laid out as convolutions take it."""
+        return F.pixel_shuffle(self.four(x), 2).contiguous(memory_format=torch.channels_last)
 
 
 def begin(module: nn.Module, last: Sequence[str]) -> None:
@@ -219,7 +244,8 @@ def begin(module: nn.Module, last: Sequence[str]) -> None:
     for name, conv in module.named_modules():
         if isinstance(conv, (nn.Conv2d, nn.ConvTranspose2d)):
             taps = math.prod(conv.kernel_size) / (math.prod(conv.stride) if isinstance(conv, nn.ConvTranspose2d) else 1)
-            nn.init.normal_(conv.weight, std=((1 if name in last else 2) / (conv.in_channels * taps)) ** 0.5)
+            heard = conv.in_channels // conv.groups * taps
+            nn.init.normal_(conv.weight, std=((1 if name in last else 2) / heard) ** 0.5)
             if conv.bias is not None:
                 nn.init.zeros_(conv.bias)
 

@@ -12,7 +12,7 @@ from gensim.core.frames import check_side
 from gensim.models.vae import PATCHES, grid_of
 
 NAMES = ("labels", "conditions", "readouts", "kinds")
-LATER = ("clock", "width", "cells", "stages", *NAMES)  # settings that worlds from before them have not
+LATER = ("clock", "width", "cells", "stages", "light", *NAMES)  # settings that worlds from before them have not
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,8 @@ class NetConfig:
     ordered."""
     stages: int | None = None
     """Ordered parts of a latent, each drawn given those before it; None where all variables are drawn at once."""
+    light: bool = False
+    """Whether the decoder of cells is a light one, faster and a little less sharp."""
     labels: tuple[str, ...] = ()
     """Classes that every generated pixel is told to be of; its distance is told besides."""
     conditions: tuple[str, ...] = ()
@@ -62,6 +64,8 @@ class NetConfig:
         if len(self.widths) not in ((2, 3) if self.cells else (3, 4)):
             many = "two or three, with cells," if self.cells else "three or four"
             raise ValueError(f"widths={self.widths}: give {many} numbers of channels, one a halving")
+        if self.light and not self.cells:
+            raise ValueError("light=True without cells: a light decoder is one of cells; give --cells, too")
         check_groups(self.groups, self.grid if self.cells else None, self.stages or 1)
         if self.cells and self.hidden % (2 * math.prod(self.grid)):
             raise ValueError(f"hidden={self.hidden}: give a multiple of twice the {math.prod(self.grid)} cells")
@@ -113,6 +117,9 @@ class FitConfig:
     alone, for heads read what they learn anew."""
     eye: Path | None = None
     """World folder whose encoder and decoder to take as they are; the rest learns from latents that they find once."""
+    redraw: Path | None = None
+    """World folder of which all is taken as it is but the decoder: that is fitted anew to what the encoder sees, in
+    `look` steps, which are all there are."""
     batch: int = 24
     """Windows in a step."""
     length: int = 32
@@ -203,6 +210,9 @@ class FitConfig:
     whole frame, and the memory is a grid of cells, two by two patches each: for scenes in which many small things
     move. `groups` is then a multiple of the number of patches, `hidden` of twice that of cells. Stages go through the
     patches of a cell as on a chequerboard, and once more for each patch's next variable."""
+    light: bool = False
+    """Whether the decoder of cells is a light one, with less than half of the work: dreams are faster and a little less
+    sharp."""
     stages: int | None = None
     """Ordered parts of a latent, each drawn given those before it, so that what takes several variables at once comes
     whole; None draws all at once, which is fastest."""
@@ -246,6 +256,11 @@ class FitConfig:
             raise ValueError(
                 f"stay={self.stay} with {told}: give --look, --cells, an even --look-frames, and no less than 0"
             )
+        if self.redraw and (not self.look or self.steps != self.look or self.eye or self.init or self.stay):
+            raise ValueError(
+                f"redraw={self.redraw}: a decoder alone learns in steps that look; give --look N --steps N, and no "
+                "--eye, --init or --stay"
+            )
         if self.look and self.eye:
             raise ValueError(f"look={self.look} with eye={self.eye}: an eye that is taken looks no more; drop one")
         if (self.look or self.eye) and self.mirror:
@@ -280,5 +295,6 @@ class FitConfig:
     def identity(self) -> str:
         """What must be equal for a fit to go on, as JSON."""
         left_out = {"data", "out", "init", "minutes", "steps", "save_every", "devices", "calibrate"}
-        kept = {k: v for k, v in asdict(self).items() if k not in left_out} | {"eye": self.eye and True}
+        kept = {k: v for k, v in asdict(self).items() if k not in left_out}
+        kept |= {name: getattr(self, name) and True for name in ("eye", "redraw")}
         return json.dumps(kept, sort_keys=True)

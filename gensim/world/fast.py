@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
@@ -235,11 +236,14 @@ class Fast:
 
 
 def greatest(x: Tensor) -> Tensor:
-    """Which of x (k, ...) is greatest, uint8 (...); the first of equal ones. Many times as fast as argmax."""
-    best, which = x[0], torch.zeros_like(x[0], dtype=torch.uint8)
-    for i in range(1, len(x)):
-        which.masked_fill_(x[i] > best, i)
-        best = torch.maximum(best, x[i])
+    """Which of x (k, ...) is greatest, uint8 (...); the first of equal ones. Many times as fast as argmax.
+
+    It is how many of the greatest so far, one after the other, are less than the greatest of all.
+    """
+    so_far = list(accumulate(x.unbind(0), torch.maximum))
+    which = torch.zeros_like(x[0], dtype=torch.uint8)
+    for one in so_far[:-1]:
+        which += (one < so_far[-1]).view(torch.uint8)
     return which
 
 

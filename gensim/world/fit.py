@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict, replace
+from collections.abc import Sequence
+from dataclasses import asdict, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -39,8 +40,8 @@ PARTS = 2**40  # folds into a step where parts of frames are drawn
 WHOLE = 4  # of so many steps that look at parts, one looks at the whole
 CHECKPOINT = "fit/checkpoint.safetensors"
 # settings that were constants once
-LATER = ("head", "look", "look_lr", "look_frames", "look_part", "decay", "unimix", "noise", "eye")
-SEEING = ("shape", "groups", "classes", "widths", "cells", "labels")  # settings that encoder and decoder have
+LATER = ("head", "look", "look_lr", "look_frames", "look_part", "decay", "unimix", "noise", "eye", "light", "redraw")
+SEEING = ("shape", "groups", "classes", "widths", "cells", "light", "labels")  # settings that encoder and decoder have
 DEFAULTS = {name: getattr(FitConfig, name) for name in LATER}
 
 
@@ -57,6 +58,9 @@ class Fit:
             net.load_state_dict(_first_weights(net, config.init, bool(config.look)))
         if config.eye is not None:
             net.load_state_dict(_eye(net, config.eye), strict=False)
+        if config.redraw is not None:
+            net.load_state_dict(_undrawn(net, config.redraw), strict=False)
+            net.encoder.requires_grad_(False)
         self.average = {k: v.clone() for k, v in net.state_dict().items()}
         net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         encoder = list(net.encoder.parameters())
@@ -196,9 +200,10 @@ def fit(config: FitConfig, quiet: bool = False) -> World:
     run.count(sampler)
     if run.step < config.look:
         _loop(run, _looker(config, dataset), quiet, config.look)
-    if config.look or config.eye:
-        run.stand(sampler)
-    _loop(run, sampler, quiet)
+    if not config.redraw:
+        if config.look or config.eye:
+            run.stand(sampler)
+        _loop(run, sampler, quiet)
     return export(run, dataset, sampler)
 
 
@@ -218,7 +223,7 @@ def net_config(config: FitConfig, spec: dict[str, Any]) -> NetConfig:
     named = {"readouts": "numbers", "labels": "labels", "conditions": "conditions", "kinds": "kinds"}
     told = {name: tuple(spec.get(key) or ()) for name, key in named.items()}
     sizes = {"hidden": config.hidden, "groups": config.groups, "widths": tuple(config.widths), "head": config.head}
-    sizes |= {"unimix": config.unimix, "cells": config.cells}
+    sizes |= {"unimix": config.unimix, "cells": config.cells, "light": config.light}
     sizes |= {"stages": config.stages if (config.stages or 1) > 1 else None}
     return NetConfig(**{"size": height, "width": wide, "actions": dim, "clock": bool(config.clock), **sizes, **told})
 
@@ -244,12 +249,27 @@ def _first_weights(net: Net, folder: Path, looks: bool) -> dict[str, Tensor]:
 
 def _eye(net: Net, folder: Path) -> dict[str, Tensor]:
     """The weights of encoder and decoder of the world in `folder`, for a network that sees as it does."""
-    world = World.load(folder)
-    its, asked = ({name: getattr(c, name) for name in SEEING} for c in (world.config, net.config))
-    if its != asked:
-        told = [f"{name}={its[name]}" for name in SEEING if its[name] != asked[name]]
-        raise ValueError(f"eye={folder}: its networks have {', '.join(told)}, unlike this fit's; give a world like it")
+    world = _alike(net, "eye", folder, SEEING)
     return {name: x for name, x in world.weights().items() if name.startswith(("encoder.", "decoder."))}
+
+
+def _undrawn(net: Net, folder: Path) -> dict[str, Tensor]:
+    """All weights but the decoder's of the world in `folder`, for a network that is like its own but for that."""
+    names = [one.name for one in fields(net.config) if one.name != "light"]
+    world = _alike(net, "redraw", folder, names)
+    return {name: x for name, x in world.weights().items() if not name.startswith("decoder.")}
+
+
+def _alike(net: Net, what: str, folder: Path, names: Sequence[str]) -> World:
+    """The world in `folder`; ValueError where it is unlike a network in one of these settings."""
+    world = World.load(folder)
+    its, asked = ({name: getattr(c, name) for name in names} for c in (world.config, net.config))
+    if its != asked:
+        told = [f"{name}={its[name]}" for name in names if its[name] != asked[name]]
+        raise ValueError(
+            f"{what}={folder}: its networks have {', '.join(told)}, unlike this fit's; give a world like it"
+        )
+    return world
 
 
 def make_fabric(devices: int) -> Fabric:

@@ -30,7 +30,7 @@ class Net(nn.Module):
         c = self.config = config
         wide = [2 * width for width in c.widths] if c.cells else c.widths  # dreams draw much and read nothing
         self.encoder = Encoder(c.shape, wide, c.groups, c.classes, c.cells)
-        self.decoder = Decoder(c.shape, c.widths, c.groups, c.classes, len(c.labels) + bool(c.labels), c.cells)
+        self.decoder = Decoder(c.shape, c.widths, c.groups, c.classes, len(c.labels) + bool(c.labels), c.cells, c.light)
         sizes = (c.groups, c.classes, c.actions, c.hidden, c.clock, len(c.conditions), c.stages or 1)
         self.dynamics = CellDynamics(c.grid, *sizes) if c.cells else Dynamics(*sizes)
         latent = c.groups * c.classes
@@ -215,7 +215,8 @@ class Net(nn.Module):
         term = self.termination.loss(self.termination(x, batch["tally"]), batch["term"])
         share = torch.rand((4, len(h)), generator=generator, device=h.device) < 0.7  # (heads, b)
         share = share[..., None].expand(-1, -1, h.shape[1]).flatten(1).float()  # (heads, b t)
-        far = self.disagreement.loss(self.dynamics.gist(h.detach()).flatten(0, 1), z.detach().flatten(0, 1).flatten(1), share)
+        gist, told = self.dynamics.gist(h.detach()), z.detach().flatten(2)  # (b, t, gist), (b, t, latent)
+        far = self.disagreement.loss(gist.flatten(0, 1), told.flatten(0, 1), share)
         return {"rew": _mean(rew, later), "term": _mean(term, later), "far": _mean(far.view_as(later), later)}
 
     def _some(self, valid: Tensor, decoded: int, generator: torch.Generator) -> Tensor:

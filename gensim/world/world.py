@@ -391,8 +391,8 @@ def _measure(config: NetConfig) -> None:
     for name in ("dropout", "unimix"):
         if type(value := getattr(config, name)) not in (int, float) or not 0 <= value < 1:
             raise ValueError(f"{name} is a number from 0 to below 1")
-    if not (type(config.clock) is type(config.cells) is bool):
-        raise ValueError("clock and cells are true or false")
+    if not (type(config.clock) is type(config.cells) is type(config.light) is bool):
+        raise ValueError("clock, cells and light are true or false")
     if config.stages is not None and not (type(config.stages) is int and 2 <= config.stages <= config.groups):
         raise ValueError("stages is a whole number from 2 to groups, or null")
     if config.widths[-1] < 2 or sum(math.prod(shape) for shape in _shapes(config).values()) > WEIGHTS:
