@@ -300,7 +300,7 @@ class Dream:
         """
         _, classes, far = self._look(self.now, True)
         about = self.world.spec.get("depth") or {}
-        depth = about["near"] * (about["far"] / about["near"]) ** far if about else far
+        depth = about["near"] * np.exp(far * np.float32(np.log(about["far"] / about["near"]))) if about else far
         found = {"classes": classes.copy(), "depth": depth.astype(np.float32)}
         if self.world.config.readouts or self.world.config.kinds:
             numbers, kinds = self.world.tell(self.now.state)

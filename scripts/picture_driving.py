@@ -54,7 +54,10 @@ class Side:
 def main(options: Options) -> None:
     """Dreams and draws."""
     world = World.load(options.world)
-    scene = Heldout.load(options.world / "heldout.npz").rows([options.segment])
+    kept = Heldout.load(options.world / "heldout.npz")
+    if not 0 <= options.segment < len(kept):
+        raise ValueError(f"segment={options.segment}: give one from 0 to {len(kept) - 1}")
+    scene = kept.rows([options.segment])
     sides = {"real": recorded(scene, options), "dream": dreamed(world, scene, options)}
     rows = [row(sides, asked, options) for asked in WEATHERS.values()]
     masks = np.concatenate([np.stack([COLOURS[side.classes[i]] for side in sides.values()]) for i in _each(options)])

@@ -344,7 +344,9 @@ def test_pickles_are_found_from_any_directory(box: Case, monkeypatch: pytest.Mon
 def test_pickles_are_small(case: Case) -> None:
     env = case.make()
     env.reset(seed=0)
-    assert len(pickle.dumps(env.unwrapped.dream)) < 10_000  # folder, hash and Rollout
+    dream = env.unwrapped.dream  # folder, hash and Rollout: little besides what the state holds
+    held = sum(part.nbytes for part in dream.rollout.state.to_dict().values())
+    assert len(pickle.dumps(dream)) < held + 5_000
 
 
 def test_snapshot_and_restore(case: Case) -> None:

@@ -15,6 +15,7 @@ from gymnasium.envs.registration import EnvSpec
 
 import gensim
 from gensim.envs.registry import ANY_WORLD, folder_of, shipped
+from gensim.envs.spec import IMITATIONS, spec_of
 
 HEAVY = ("torch", "cv2", "pygame", "stable_baselines3", "av")
 
@@ -60,8 +61,8 @@ def test_spec(id_: str) -> None:
     assert spec.nondeterministic is False
     assert spec.additional_wrappers == ()
     assert EnvSpec.from_json(spec.to_json()) == spec
-    if id_ != ANY_WORLD:
-        assert spec.reward_threshold is not None
+    known = {f"gensim/{one.name}-v0": one.reward_threshold for one in map(spec_of, IMITATIONS)}
+    assert spec.reward_threshold == known.get(id_)
 
 
 def test_a_world_is_needed() -> None:

@@ -261,7 +261,7 @@ def test_the_prior_of_a_grid_sums_to_one_and_stages_hear_those_before(stages):
             at = dynamics.part(stage)
             law = log_softmax_unimix(dynamics.stage(read, None, stage), 0.01)
             torch.testing.assert_close(law, log_p[:, at])
-            read = read + dynamics.told_of(every[:, at], stage) if stage + 1 < stages else read
+            read = read + dynamics.told_of(every[:, at], dynamics.table(stage)) if stage + 1 < stages else read
     assert float((log_p * z).sum((1, 2)).exp().sum()) == pytest.approx(1, abs=1e-5)
     size = 8 // stages
     assert log_p[:, :size].std(0).max() < 1e-6

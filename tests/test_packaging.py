@@ -21,7 +21,8 @@ PACKAGES = ("gensim", "envs", "agents")
 LARGEST = 20_000_000  # bytes of a file in git
 ALONE = """
 import gymnasium, gensim, gensim.__main__
-assert gensim.registered() == ["gensim/CarRacing-v0", "gensim/TakeCover-v0", "gensim/World-v0"], gensim.registered()
+names = [f"gensim/{name}-v0" for name in ("CarRacing", "Driving", "TakeCover", "World")]
+assert gensim.registered() == names, gensim.registered()
 assert gymnasium.spec("gensim/CarRacing-v0").reward_threshold == 900
 print(gensim.__file__, gensim.envs.__file__)
 """

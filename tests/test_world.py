@@ -204,8 +204,10 @@ def test_the_fused_networks_are_the_fitted_ones(world, dtype):
             part, heard = net.dynamics.part(stage), near["atol"] * (1 + stage)
             logits = fast.dynamics.stage(read, mask, stage).float()
             torch.testing.assert_close(logits, prior[:, part], rtol=0, atol=heard)
-            read = read + fast.dynamics.told_of(z[:, part], stage) if stage + 1 < stages else read
-        torch.testing.assert_close(unusual, net.disagreement.score(net.dynamics.gist(h)), rtol=0, atol=10 * near["atol"])
+            read = read + fast.dynamics.told_of(z[:, part], fast.tables[stage]) if stage + 1 < stages else read
+        torch.testing.assert_close(
+            unusual, net.disagreement.score(net.dynamics.gist(h)), rtol=0, atol=10 * near["atol"]
+        )
         rew, odds = fast.judge(judges, z, tally)
         torch.testing.assert_close(rew, net.reward.mean(net.reward(x, tally)), **judged)
         torch.testing.assert_close(odds, net.termination.log_odds(net.termination(x, tally)), **judged)

@@ -33,6 +33,7 @@ class CellDynamics(Unrolled):
     """
 
     late: Tensor  # () the steps of the longest episode in the data; later ones are told alike
+    around: Tensor  # (cells, 9) the numbers of the cells around each, row by row; their count where there is none
 
     def __init__(
         self,
@@ -68,6 +69,9 @@ class CellDynamics(Unrolled):
         self.prior_mid, self.prior_out = nn.Linear(width, 2 * width), Outs(self.count, each, classes, 2 * width)
         self.hear = nn.Parameter(begun(each, classes, width) * 0.3 * each**0.5)
         self.given = nn.Conv2d(width, width, 3, padding=1, bias=False) if stages > 1 else None
+        numbered = F.pad(torch.arange(self.count).view(grid), (1, 1, 1, 1), value=self.count)
+        around = numbered.unfold(0, 3, 1).unfold(1, 3, 1).flatten(2).flatten(0, 1)  # (cells, 9)
+        self.register_buffer("around", around, persistent=False)
 
     def inputs(self, z: Tensor, act: Tensor, steps: Tensor, cond: Tensor | None = None) -> Tensor:
         """Gate inputs (..., 2 hidden) of one-hot latents (..., groups, classes), actions (..., k) and steps (...).
@@ -126,12 +130,26 @@ class CellDynamics(Unrolled):
         return self.prior_out(F.silu(self.prior_mid(x)), self._ones(stage))  # of (n, cells, 2 width)
 
     def told(self, z: Tensor, stage: int) -> Tensor:
-        """What a stage's part of one-hot latents z (n, groups, classes) adds to what is read (n, hidden)."""
+        """What a stage's part of one-hot latents z (n, groups, classes) adds to what is read (n, hidden / 2)."""
         return self._spread(self._by_cell(z[:, self.part(stage)], self.share) @ self._heard(stage).to(z.dtype))
 
-    def told_of(self, index: Tensor, stage: int) -> Tensor:
-        """The same of a stage's indices (n, groups / stages), by look-up."""
-        return self._spread(self._look_up(index, self._heard(stage)))
+    def table(self, stage: int) -> Tensor:
+        """What each value of a stage's variables adds to the cells around it (9 (share * classes + 1), width).
+
+        One part for each of 3 x 3 places, the last row of each for what lies beyond the frame and adds nothing.
+        """
+        assert self.given is not None
+        told = torch.einsum("vw,owyx->yxvo", self._heard(stage), self.given.weight)  # (3, 3, share * classes, width)
+        return F.pad(told, (0, 0, 0, 1)).flatten(0, 2)
+
+    def told_of(self, index: Tensor, table: Tensor) -> Tensor:
+        """What a stage's indices (n, groups / stages) add to what is read (n, hidden / 2), by its table."""
+        beyond = self.share * self.classes
+        first = torch.arange(0, beyond, self.classes, device=index.device)[:, None]
+        at = F.pad(index.unflatten(-1, (self.share, self.count)) + first, (0, 1), value=beyond)  # (n, share, cells + 1)
+        at = at[..., self.around] + torch.arange(9, device=index.device) * (beyond + 1)  # (n, share, cells, 9)
+        at = at.transpose(1, 2).reshape(-1, 9 * self.share)  # (n cells, 9 share)
+        return F.embedding_bag(at, table, mode="sum").view(len(index), -1)
 
     def gist(self, h: Tensor) -> Tensor:
         """What heads judge (..., hidden / 2) of memories (..., hidden): the gated half, which has read the other."""

@@ -142,12 +142,15 @@ class Dynamics(Unrolled):
         part = z[..., self.part(stage), :].flatten(-2)
         return self.given(part @ self.embed[self.part(stage, self.classes)].to(z.dtype))
 
-    def told_of(self, index: Tensor, stage: int) -> Tensor:
-        """The same of a stage's indices (n, groups / stages), by look-up."""
+    def table(self, stage: int) -> Tensor:
+        """What each value of a stage's variables adds to what is read (groups / stages * classes, hidden)."""
         assert self.given is not None
+        return self.given(self.embed[self.part(stage, self.classes)])
+
+    def told_of(self, index: Tensor, table: Tensor) -> Tensor:
+        """What a stage's indices (n, groups / stages) add to what is read, by its table."""
         offset = torch.arange(index.shape[1], device=index.device) * self.classes
-        table = self.embed[self.part(stage, self.classes)]
-        return self.given(F.embedding_bag(index + offset, table, mode="sum"))
+        return F.embedding_bag(index + offset, table, mode="sum")
 
     def _gates(self, embedded: Tensor, act: Tensor, steps: Tensor, cond: Tensor | None) -> Tensor:
         x = embedded + self.act(act.to(self.act.weight.dtype))

@@ -56,6 +56,7 @@ class Fast:
         self._scale_to_bytes(self.decoder.out)
         self.paint_z, self.paint_b = self._painting(copy)
         self.offset = torch.arange(c.groups) * c.classes
+        self.tables = [copy.dynamics.table(stage) for stage in range((c.stages or 1) - 1)]
 
     def memory(self, h: Tensor, z: Tensor, act: Tensor, tally: Tensor, cond: Tensor) -> Tensor:
         """The next memory (n, hidden) float32 after latents (n, groups) and actions (n, k), after a tally (n, 2).
@@ -129,7 +130,7 @@ class Fast:
             log_ps.append(log_prob(p, z))
             log_qs.append(log_ps[-1] if q is p else log_prob(q, z))
             if stage + 1 < self.dynamics.stages:
-                read = read + self.dynamics.told_of(z, stage)
+                read = read + self.dynamics.told_of(z, self.tables[stage])
         if len(drawn) == 1:
             return drawn[0], log_ps[0], log_qs[0]
         return torch.cat(drawn, 1), torch.stack(log_ps).sum(0), torch.stack(log_qs).sum(0)
@@ -141,7 +142,7 @@ class Fast:
             some = z[:, self.dynamics.part(stage)]
             parts.append(log_prob(softmax_unimix(self.dynamics.stage(read, mask, stage), self.config.unimix), some))
             if stage + 1 < self.dynamics.stages:
-                read = read + self.dynamics.told_of(some, stage)
+                read = read + self.dynamics.told_of(some, self.tables[stage])
         return torch.stack(parts).sum(0) if len(parts) > 1 else parts[0]
 
     def verdict(self, judges: Tensor, z: Tensor, tally: Tensor, end: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
