@@ -160,7 +160,7 @@ class Fit:
 
     def scale(self, sampler: Sampler) -> None:
         """Tells the head of numbers their means and deviations, and weighs classes by how rare they are."""
-        if self.net.module.config.readouts:
+        if self.net.module.config.readouts and not self.config.redraw:
             for name, value in zip(("mean", "scale"), sampler.moments()):
                 self.net.module.get_buffer(f"telling.{name}").copy_(torch.from_numpy(value))
                 self.average[f"telling.{name}"].copy_(torch.from_numpy(value))
@@ -195,7 +195,8 @@ def fit(config: FitConfig, quiet: bool = False) -> World:
     run.load()
     about = {"mirror": config.mirror or None, "decoded": config.decoded}
     sampler = Sampler(dataset, config.length, config.batch, config.seed, config.holdout, **about)  # type: ignore[arg-type]
-    run.limit(torch.from_numpy(sampler.limits))
+    if not config.redraw:
+        run.limit(torch.from_numpy(sampler.limits))
     run.scale(sampler)
     run.count(sampler)
     if run.step < config.look:
@@ -292,7 +293,7 @@ def export(run: Fit, dataset: Dataset, sampler: Sampler) -> World:
     weights = {k: v.detach().float().cpu() for k, v in run.average.items()}
     spec = dataset.spec | {"real_frames": dataset.meter()["real_frames"], "fit_steps": run.step}
     world = World.from_weights(run.net.module.config, weights, spec | {"fit_seconds": round(run.seconds)})
-    if run.config.calibrate:
+    if run.config.calibrate and not run.config.redraw:
         world = _calibrated(world, dataset, sampler)
     world = furnish(world, dataset, sampler.heldout)
     world.save(run.config.out)
