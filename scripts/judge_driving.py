@@ -9,9 +9,11 @@ each class stand beside, dreamed and recorded, and what the segmenter sees in dr
 The weather is a filter of ours, over recorded and dreamed frames alike, so that much of it is seen whatever lies below:
 how much says the classifier on grey frames under the same weather.
 
-Crashes: from every fifth moment of held-out episodes the world dreams ten steps on under the recorded actions; the
-probability that it crashes on the way, or crashes in one way, ranks moments that were followed by such a crash within
-these steps before others.
+Steering: from the same moment, with equal chances, the wheel is held to the left and to the right.
+
+Crashes: from every fifth moment of held-out episodes the world dreams ten steps on under the recorded actions, eight
+times; the probability that it crashes on the way, or crashes in one way, is their mean, and ranks moments that were
+followed by such a crash within these steps before others.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ import tyro
 from gensim.core.circumstances import circumstances, tell
 from gensim.core.files import write_json
 from gensim.core.progress import bar
-from gensim.envs.driving.alive import WEATHERS
+from gensim.envs.driving.alive import MOVING, WEATHERS, steering
 from gensim.envs.driving.judges import Classifier, Segmenter, learn, said
 from gensim.envs.driving.source.labels import GROUPS, grouped
 from gensim.envs.driving.weather import Weather, apply
@@ -44,7 +46,8 @@ from gensim.world.quality import CONTEXT, figure, filtered
 
 AT = (5, 10, 20, 30)  # steps of a dream whose frames are judged
 CRASHES = ("vehicle", "object", "person", "off_road")
-AHEAD, EVERY = 10, 5  # steps dreamed on towards a crash, and between their beginnings
+AHEAD, EVERY, DREAMS = 10, 5, 8  # steps dreamed on towards a crash, and between their beginnings; dreams of each
+PAIRS = 200  # moments from which the wheel is tried
 ASKED = {name: asked for name, asked in WEATHERS.items() if len(asked) < 2}  # what the classifier tells apart
 
 
@@ -84,6 +87,7 @@ def main(config: Judge) -> None:
         "segments": {"n": len(heldout), "of_episodes": int(group.max()) + 1},
         "segmenter": segmented(known, heldout, dreamed, group, config.steps),
         "weather": weathered(known, heldout, dreamed, group, config.steps),
+        "steering": steering(world, driven(apart)),
         "crashes": crashes(world, [read_episode(header.path) for header in apart]),
     }
     write_json(config.out, told)
@@ -219,6 +223,16 @@ def _under(
     return apply(Weather(**weather), frames, classes, far, keys.astype(np.uint64), steps)
 
 
+# -------------------------------------------------------------------- steering
+
+
+def driven(headers: Sequence[Any]) -> Heldout:
+    """`PAIRS` segments that begin while the car moves."""
+    many = Heldout.gather(headers, 2 * PAIRS, CONTEXT + AHEAD + 1, 1)
+    speed = many.numbers[:, CONTEXT - 1, many.meta["numbers"].index("speed")]
+    return many.rows(np.flatnonzero(speed > MOVING)[:PAIRS])
+
+
 # -------------------------------------------------------------------- crashes
 
 
@@ -226,7 +240,7 @@ def crashes(world: World, episodes: Sequence[Episode]) -> dict[str, Any]:
     """Areas under ROC curves of crashes foretold a second ahead, of all kinds and of each, with episodes as units."""
     crashed, which, ahead = foretold(world, list(episodes))
     ends = np.array([episode.meta["end"] if episode.term[-1] else "" for episode in episodes])
-    found: dict[str, Any] = {"ahead_steps": AHEAD, "every": EVERY}
+    found: dict[str, Any] = {"ahead_steps": AHEAD, "every": EVERY, "dreams": DREAMS}
     units = range(len(episodes))
     for i, (name, kinds) in enumerate({"all": CRASHES, **{kind: (kind,) for kind in CRASHES}}.items()):
         near = ahead & np.isin(ends, kinds)[which]
@@ -264,7 +278,8 @@ def foretold(world: World, episodes: list[Episode]) -> tuple[np.ndarray, np.ndar
     states = follow(world, episodes)
     at = [(t, i) for t in range(0, int(lengths.max()), EVERY) for i in np.flatnonzero(lengths > t)]
     starts, which = np.array(at).T  # (m,)
-    rows = State.cat([states[t][0].rows(which[starts == t]) for t in np.unique(starts)])
+    rows = State.cat([states[t][0].rows(which[starts == t]) for t in np.unique(starts)]).branch(DREAMS)
+    starts, which = starts.repeat(DREAMS), which.repeat(DREAMS)  # (m DREAMS,)
     acts = [action_rows(world, episode) for episode in episodes]
     alive, crashed = np.ones(len(starts)), np.zeros((len(CRASHES), len(starts)))
     crashing = [world.config.kinds.index(kind) for kind in CRASHES]
@@ -276,7 +291,8 @@ def foretold(world: World, episodes: list[Episode]) -> tuple[np.ndarray, np.ndar
         crashed += np.where(live, alive * step.term_prob * share, 0.0)
         alive = np.where(live, alive * (1 - step.term_prob), alive)
     over = np.array([bool(episode.term[-1]) for episode in episodes])[which] & (starts + AHEAD >= lengths[which])
-    return np.concatenate([crashed.sum(0)[None], crashed]), which, over
+    mean = np.concatenate([crashed.sum(0)[None], crashed]).reshape(1 + len(CRASHES), -1, DREAMS).mean(-1)
+    return mean, which[::DREAMS], over[::DREAMS]
 
 
 if __name__ == "__main__":

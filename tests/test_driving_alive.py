@@ -242,13 +242,13 @@ def test_crashes_of_many_moments_are_foretold_as_of_each_alone(world: World) -> 
     chosen = [sure.config.kinds.index(kind) for kind in script.CRASHES]
     for m, (t, i) in enumerate(at):
         tape = episodes[i]
-        row = follow(sure, episodes)[t][0].rows(np.array([i]))
-        alive, total = 1.0, np.zeros(4)
+        row = follow(sure, episodes)[t][0].rows(np.array([i])).branch(script.DREAMS)
+        alive, total = np.ones(script.DREAMS), np.zeros((script.DREAMS, 4))
         for step in range(t, min(t + script.AHEAD, len(tape))):
-            row, told = sure.imagine(row, tape.act[step][None])
-            total += alive * float(told.term_prob[0]) * sure.tell(row)[1][0, chosen]
-            alive *= 1 - float(told.term_prob[0])
-        np.testing.assert_allclose(crashed[1:, m], total, rtol=1e-3)
+            row, told = sure.imagine(row, np.repeat(tape.act[step][None], script.DREAMS, 0))
+            total += (alive * told.term_prob)[:, None] * sure.tell(row)[1][:, chosen]
+            alive = alive * (1 - told.term_prob)
+        np.testing.assert_allclose(crashed[1:, m], total.mean(0), rtol=1e-3)
 
 
 @given(st.integers(0, 2**32), st.integers(2, 6))
