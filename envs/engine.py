@@ -316,11 +316,27 @@ class Dream:
             return (self.world.decode(rollout.state),)
         frames, classes, far = self.world.labelled(rollout.state)
         if self.weather is not None and rollout.weather.any():
-            strengths, steps = self.weather.Weather.rows_of(rollout.weather), rollout.state.step.numpy()
-            frames = self.weather.apply(strengths, frames, classes, far, rollout.sky, steps, rollout.turned)
+            frames = self._under(rollout, frames, classes, far)
         if rollout is self.rollout:
             self._shown = (rollout, (frames, classes, far))
         return frames, classes, far
+
+    def weathered(self, frames: np.ndarray, classes: np.ndarray, depth: np.ndarray) -> np.ndarray:
+        """Clear frames uint8 (n, h, w, 3) of all rows under this moment's weather, by classes and metres (n, h, w).
+
+        What is put into a dream's frames is then in its weather.
+        """
+        if self.weather is None:
+            raise ValueError(f"{self.config.world} has no weather")
+        about = self.world.spec.get("depth") or {"near": 1.0, "far": float(np.e)}
+        low, high = about["near"], about["far"]
+        far = np.log(np.clip(depth, low, high) / low) / np.log(high / low)
+        return self._under(self.now, frames, classes, far.astype(np.float32))
+
+    def _under(self, rollout: Rollout, frames: np.ndarray, classes: np.ndarray, far: np.ndarray) -> np.ndarray:
+        assert self.weather is not None
+        strengths, steps = self.weather.Weather.rows_of(rollout.weather), rollout.state.step.numpy()
+        return self.weather.apply(strengths, frames, classes, far, rollout.sky, steps, rollout.turned)
 
     def info(self, outcome: Outcome | None = None) -> dict[str, np.ndarray]:
         """The info of every row, arrays (n,); without an outcome, that of a reset."""

@@ -387,6 +387,19 @@ def test_an_environment_shows_weather_and_says_labels(fitted: World) -> None:
     assert (dry == clear.reset(seed=3)[0]).all()  # what is asked for at a reset goes before
 
 
+def test_what_is_put_into_a_dream_is_in_its_weather(fitted: World) -> None:
+    """Clear frames under a moment's weather are what the dream shows; a world without weather says so."""
+    about = {"world": str(fitted.folder), "labels": True}
+    clear, wet = (gym.make("gensim/World-v0", weather=w, **about).unwrapped for w in (None, {"rain": 0.9, "fog": 0.4}))
+    frame, info = clear.reset(seed=3)
+    shown, _ = wet.reset(seed=3)
+    classes, depth = info["classes"][None], info["depth"][None]
+    again = wet.dream.weathered(frame[None], classes, depth)[0]
+    assert np.abs(again.astype(int) - shown).max() <= 1 and not np.array_equal(shown, frame)
+    with pytest.raises(ValueError, match="has no weather"):
+        gym.make("gensim/CarRacing-v0").unwrapped.dream.weathered(frame[None], classes, depth)
+
+
 def test_rows_of_a_vector_environment_are_single_ones_weather_and_labels_included(fitted: World) -> None:
     about = {"world": str(fitted.folder), "labels": True, "weather": {"sun": 0.7, "night": 0.4}}
     many = gym.make_vec("gensim/World-v0", 3, vectorization_mode="vector_entry_point", **about)

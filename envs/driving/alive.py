@@ -91,8 +91,8 @@ def _again(world: World, frames: np.ndarray, seed: int) -> tuple[np.ndarray, np.
 def _boxes(real: np.ndarray, instances: np.ndarray, said: np.ndarray, far: np.ndarray) -> tuple[int, int, int, int]:
     """Real boxes of vehicles that were found, real ones, said ones that are there, and said ones.
 
-    Those of `HIGH` pixels count. One of 8 pixels is found by a box of 7 that lies right over it, as COCO's measures have
-    it: what is said may be lower than what counts.
+    Those of `HIGH` pixels count. What they are matched with may be lower, as in COCO's measures: one of 8 pixels is
+    found by a box of 7 that lies right over it.
     """
     there, found = instance_boxes(instances, real == VEHICLE, LOW), boxes(said == VEHICLE, far, LOW)
     high = lambda some: [box for box in some if box[3] - box[1] >= HIGH]  # noqa: E731

@@ -52,7 +52,8 @@ class World:
         self.config, self.net = net.config, net.eval()
         self.fast = Fast(net)
         self.action_dim = net.config.actions
-        self.tile = TILE // 2 if net.config.cells else TILE  # of a grid's memory half the rows are work enough
+        cells = net.config.cells
+        self.tile, self.painted = (TILE // 4, PAINTED // 2) if cells else (TILE, PAINTED)  # a grid is more work
         whole = net.config.hidden + net.config.groups * net.config.classes
         self.latent_dim = net.dynamics.seen if isinstance(net.dynamics, CellDynamics) else whole
         self.folder: Path | None = None
@@ -205,7 +206,7 @@ class World:
 
     def decode(self, state: State) -> np.ndarray:
         """Frames (n, h, w, 3) uint8 of the latents alone."""
-        return map_tiles(self._paint, state.z, size=PAINTED)[0].numpy()
+        return map_tiles(self._paint, state.z, size=self.painted)[0].numpy()
 
     def labelled(self, state: State) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Frames uint8 (n, h, w, 3), their pixels' classes uint8 (n, h, w), and distances float32 (n, h, w) in 0..1.
@@ -214,7 +215,7 @@ class World:
         """
         if not self.config.labels:
             raise ValueError("this world has no labels: it was fitted to data that have none")
-        frames, classes, far = map_tiles(self._label, state.z, size=PAINTED)
+        frames, classes, far = map_tiles(self._label, state.z, size=self.painted)
         return frames.numpy(), classes.numpy(), far.numpy()
 
     def tell(self, state: State) -> tuple[np.ndarray, np.ndarray]:
@@ -255,11 +256,11 @@ class World:
 
     @cached_property
     def _paint(self) -> Tile:
-        return traced(self.fast.paint, torch.zeros(PAINTED, self.config.groups, dtype=torch.int64))
+        return traced(self.fast.paint, torch.zeros(self.painted, self.config.groups, dtype=torch.int64))
 
     @cached_property
     def _label(self) -> Tile:
-        return traced(self.fast.label, torch.zeros(PAINTED, self.config.groups, dtype=torch.int64))
+        return traced(self.fast.label, torch.zeros(self.painted, self.config.groups, dtype=torch.int64))
 
     @cached_property
     def _tell(self) -> Tile:
