@@ -1,0 +1,1 @@
+"""Where pictures of people are learned from: bodies of a parametric mesh, dressed, walking, and seen by rays."""

@@ -1,0 +1,116 @@
+#!/usr/bin/env python
+"""What people do next, learned from encounters that JuPedSim and a model of gap acceptance make; some minutes."""
+
+from __future__ import annotations
+
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import torch
+import tyro
+
+from gensim.agents.road_users.behaviour import Behaviour, binned, velocity
+from gensim.agents.road_users.senses import Robot, sense
+from gensim.agents.road_users.source.street import Encounter, encounter
+from gensim.core.circumstances import circumstances, tell
+from gensim.core.files import atomic_path, load_arrays, write_json
+from gensim.core.progress import bar
+
+PART = 100  # encounters in a file
+
+
+@dataclass(frozen=True)
+class FitBehaviour:
+    """What to fit."""
+
+    data: Path = Path("runs/people/encounters")
+    """Folder of simulated encounters."""
+    out: Path = Path("agents/road_users/behaviour.safetensors")
+    """Where the weights go."""
+    encounters: int = 4000
+    """How many to learn from; a tenth as many more are held out."""
+    steps: int = 6000
+    """Steps of Adam."""
+    batch: int = 48
+    """Persons in a step."""
+    lr: float = 2e-3
+    """Learning rate, which falls to zero."""
+    processes: int = 1
+    """Simulators side by side."""
+    seed: int = 0
+    """Of the first encounter, of weights and of draws."""
+
+
+def main(config: FitBehaviour) -> None:
+    """Simulates what is not there, fits, and says how well held-out people are foretold."""
+    noticed, bins = simulated(config)
+    held = len(noticed) // 11
+    torch.manual_seed(config.seed)
+    model = Behaviour()
+    player = torch.optim.Adam(model.parameters(), config.lr)
+    chance = np.random.default_rng(config.seed)
+    shown = bar(config.steps, "fit behaviour", unit="step")
+    for step in range(config.steps):
+        player.param_groups[0]["lr"] = config.lr * min(1.0, (step + 1) / 100, 1.4 * (1 - step / config.steps))
+        some = chance.integers(held, len(noticed), config.batch)
+        loss = -model.log_prob(torch.from_numpy(noticed[some]).float(), torch.from_numpy(bins[some]).long()).mean()
+        player.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        player.step()
+        shown.update()
+        if step % 100 == 0:
+            shown.set_postfix(nats=f"{loss.item():.3f}")
+    shown.close()
+    with torch.no_grad():
+        x, y = torch.from_numpy(noticed[:held]).float(), torch.from_numpy(bins[:held]).long()
+        nats = -torch.cat([model.log_prob(a, b).mean(1) for a, b in zip(x.split(64), y.split(64))]).mean().item()
+    model.save(config.out)
+    about = {"heldout_nats_a_step": round(nats, 4), "persons": len(noticed) - held, "heldout_persons": held}
+    write_json(Path("results/behaviour.json"), about | {"steps": config.steps} | circumstances())
+    print(f"held-out people: {nats:.3f} nats a step of 0.1 s, of {held} persons")
+
+
+def simulated(config: FitBehaviour) -> tuple[np.ndarray, np.ndarray]:
+    """What everybody noticed (p, t, WIDTH), and the bins of what they did then (p, t, 2); the held-out ones first."""
+    config.data.mkdir(parents=True, exist_ok=True)
+    firsts = range(config.seed, config.seed + config.encounters * 11 // 10, PART)
+    paths = [config.data / f"encounters-{first:07d}.npz" for first in firsts]
+    todo = [(first, path) for first, path in zip(firsts, paths) if not path.exists()]
+    with ProcessPoolExecutor(config.processes, get_context("spawn")) as pool:
+        list(bar(pool.map(simulate, *zip(*todo)) if todo else [], "encounters", unit="file"))
+    found = [load_arrays(path, ("noticed", "bins"), 1 << 29) for path in paths]
+    return np.concatenate([one["noticed"] for one in found]), np.concatenate([one["bins"] for one in found])
+
+
+def simulate(first: int, path: Path) -> None:
+    """Writes what the people of PART encounters noticed and did."""
+    torch.set_num_threads(1)
+    parts = [learned(encounter(seed), np.random.default_rng((seed, 1))) for seed in range(first, first + PART)]
+    noticed, bins = (np.concatenate(some) for some in zip(*parts))
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, noticed=noticed.astype(np.float16), bins=bins.astype(np.uint8))
+
+
+def learned(e: Encounter, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """What each of an encounter noticed (n, t - 1, WIDTH), and the bins of what they did then (n, t - 1, 2)."""
+    t, n = e.place.shape[:2]
+    w, goal = e.walkers, np.broadcast_to(e.walkers.goal, (t, n, 2))
+    bins = binned(e.velocity, goal, rng.random((t, n, 2)))
+    every = lambda x: np.broadcast_to(x, (t, *x.shape)).reshape(t * n, *x.shape[1:])  # noqa: E731
+    traits = {name: every(getattr(w, name)) for name in ("goal", "kerbs", "pace", "temperament", "age", "distracted")}
+    moving = velocity(bins, goal).reshape(t * n, 2)  # as it will be when it is its own past
+    now = replace(w, place=e.place.reshape(t * n, 2), velocity=moving, **traits)
+    beside = lambda x: np.repeat(x, n, 0)  # noqa: E731
+    robot = Robot(beside(e.robot_place), beside(e.robot_velocity), np.ones(t * n, bool))
+    noticed = sense(now, robot, np.repeat(np.arange(t), n)).reshape(t, n, -1)
+    return noticed[:-1].swapaxes(0, 1), bins[1:].swapaxes(0, 1)
+
+
+if __name__ == "__main__":
+    tell(sys.argv)
+    main(tyro.cli(FitBehaviour, description=__doc__))
