@@ -62,7 +62,7 @@ def encounter(seed: int) -> Encounter:
 
 def _encounter(rng: np.random.Generator) -> Encounter:
     walkers, width = _people(rng)
-    robot_place, robot_velocity = _drive(rng, width)
+    robot_place, robot_velocity = _drive(rng, width, walkers)
     mind = Mind(walkers, width, rng)
     street = Street(walkers, width)
     places, velocities, doing = [], [], []
@@ -196,11 +196,18 @@ def _people(rng: np.random.Generator) -> tuple[Walkers, float]:
     return walkers, width
 
 
-def _drive(rng: np.random.Generator, width: float) -> tuple[np.ndarray, np.ndarray]:
-    """A robot's places and velocities (t, 2): it goes on, brakes to a stand and goes on again, slows or speeds up."""
+def _drive(rng: np.random.Generator, width: float, walkers: Walkers) -> tuple[np.ndarray, np.ndarray]:
+    """A robot's places and velocities (t, 2): it goes on, brakes to a stand and goes on again, slows or speeds up.
+
+    Two in three come about when somebody would be before them: elsewhere there is little to answer.
+    """
     way = 1.0 if rng.random() < 0.5 else -1.0
     speed, far = float(rng.uniform(2, 15)), float(rng.uniform(3, 70))
     lane = float(rng.uniform(1.9, width - 1.9))
+    if rng.random() < 2 / 3:
+        who = int(rng.integers(len(walkers)))
+        when = abs(lane - walkers.place[who, 1]) / walkers.pace[who] + rng.uniform(-1.5, 1.5)
+        far = max(speed * when - way * walkers.place[who, 0], 3.0)
     goes = np.full(STEPS, speed)
     kind = rng.choice(4, p=(0.4, 0.3, 0.2, 0.1))
     begins, hard = int(rng.integers(0, 80)), float(rng.uniform(1.5, 6))
