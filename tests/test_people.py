@@ -265,7 +265,7 @@ def test_a_camera_is_a_pinhole(far: float, side: float, up: float) -> None:
 
 def one_person(ahead: float, left: float = 0.0, frame: int = 0, identity: int = 1) -> Cast:
     told = condition(Person(gait="stand"), View())[None]
-    return Cast(np.array([frame]), np.array([[ahead, left]]), told, np.array([identity], np.uint64))
+    return Cast(np.array([frame]), np.array([0]), np.array([[ahead, left]]), told, np.array([identity], np.uint64))
 
 
 @given(st.floats(0, 50), st.floats(-30, 30), st.integers(0, 5))
@@ -286,7 +286,9 @@ def test_boxes_are_around_a_persons_own_pixels(ahead: float, left: float, seed: 
 def test_nobody_changes_nothing_and_who_is_behind_is_hidden() -> None:
     rng = np.random.default_rng(0)
     frames = rng.integers(0, 255, (2, 64, 96, 3), np.uint8)
-    nobody = Cast(np.zeros(0, int), np.zeros((0, 2)), np.zeros((0, WIDTH), np.float32), np.zeros(0, np.uint64))
+    nobody = Cast(
+        np.zeros(0, int), np.zeros(0, int), np.zeros((0, 2)), np.zeros((0, WIDTH), np.float32), np.zeros(0, np.uint64)
+    )
     out, shown = compose(frames, None, nobody, DRIVING, small())
     assert np.array_equal(out, frames) and shown == [[], []]
     behind = compose(frames, None, one_person(-5.0), DRIVING, small())

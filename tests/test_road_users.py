@@ -265,6 +265,12 @@ def test_a_row_is_the_single_environment_of_its_seed(tiny_world: Callable[..., P
             assert same(told["people"], whole["people"][i])
 
 
+def test_people_are_told_apart_though_they_share_an_identity(tiny_world: Callable[..., Path]) -> None:
+    pair = [RoadUser(Person(age=age, gait="stand"), 8.0, left) for age, left in ((30.0, -1.0), (70.0, 1.0))]
+    _, info = with_people(tiny_world(), people=pair, behaviour=None).reset(seed=0)
+    assert {one["who"]: one["attributes"]["age"] for one in info["people"]} == {0: 30.0, 1: 70.0}
+
+
 def test_who_is_touched_ends_the_episode(tiny_world: Callable[..., Path]) -> None:
     there = [RoadUser(Person(gait="stand"), 30.0, 9.0), RoadUser(Person(gait="stand", identity=5), 4.0, 0.0)]
     env = with_people(tiny_world(), people=there, behaviour=None)

@@ -23,7 +23,8 @@ class Shown:
     """Somebody in a frame.
 
     Arguments:
-        identity: who.
+        who: their place in the list of people.
+        identity: which person of all that have their attributes.
         distance: metres along the view.
         box: left, top, right and bottom in pixels, of all of them, also of what is hidden or beyond the frame.
         visible: share 0..1 of their pixels that can be seen.
@@ -31,6 +32,7 @@ class Shown:
         joints: (17, 3), COCO's, columns and rows in pixels and the chance 0..1 that one is seen.
     """
 
+    who: int
     identity: int
     distance: float
     box: Box
@@ -43,11 +45,12 @@ class Shown:
 class Cast:
     """People to be drawn, those of all frames in one row.
 
-    frame (n,) which frame each is in; place (n, 2) metres ahead of the robot and to its left; told (n, WIDTH) their
-    conditions; identity (n,) uint64.
+    frame (n,) which frame each is in; who (n,) their place in the list of people; place (n, 2) metres ahead of the
+    robot and to its left; told (n, WIDTH) their conditions; identity (n,) uint64.
     """
 
     frame: np.ndarray
+    who: np.ndarray
     place: np.ndarray
     told: np.ndarray
     identity: np.ndarray
@@ -80,7 +83,8 @@ def compose(
     for i, sprite, points in zip(drawn.tolist(), sprites, joints):
         at = int(cast.frame[i])
         _shadow(ground[at], near[at], cast.place[i], camera)
-        one = _Drawn(int(cast.identity[i]), middle[i], float(scale[i]), sprite, points)
+        who = int(cast.who[i]), int(cast.identity[i])
+        one = _Drawn(who, middle[i], float(scale[i]), sprite, points)
         mask = one.put(layer[at], near[at])
         for other in found[at]:
             other.mask &= ~mask
@@ -101,8 +105,10 @@ class _Drawn:
     box: Box
     all: int  # their pixels, seen or not
 
-    def __init__(self, identity: int, middle: np.ndarray, scale: float, sprite: np.ndarray, joints: np.ndarray) -> None:
-        self.identity, self.scale, self.sprite, self.points = identity, scale, sprite, joints
+    def __init__(
+        self, who: tuple[int, int], middle: np.ndarray, scale: float, sprite: np.ndarray, joints: np.ndarray
+    ) -> None:
+        self.who, self.scale, self.sprite, self.points = who, scale, sprite, joints
         self.left, self.top = float(middle[0]) - WIDE * scale / 2, float(middle[1]) - TALL * scale / 2
         self.distance = float(middle[2])
 
@@ -132,7 +138,7 @@ class _Drawn:
         at = np.array([self.left, self.top]) + self.points[:, :2] * TALL * self.scale
         joints = np.concatenate([at, self.points[:, 2:]], -1)
         visible = float(self.mask.sum()) / self.all
-        return Shown(self.identity, self.distance, self.box, visible, self.mask, joints)
+        return Shown(*self.who, self.distance, self.box, visible, self.mask, joints)
 
 
 def resampled(sprite: np.ndarray, left: float, top: float, scale: float) -> tuple[np.ndarray, int, int]:

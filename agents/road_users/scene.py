@@ -250,7 +250,8 @@ class Scenes:
             sun=np.full(len(place), sun),
             sun_azimuth=sun_azimuth - world,
         )
-        return Cast(now.scene, place, told, self.identity)
+        who = np.tile(np.arange(len(self.users)), self.rows)
+        return Cast(now.scene, who, place, told, self.identity)
 
 
 def _apart(

@@ -82,8 +82,7 @@ class Stage:
         return {"depth": depth} | ({"classes": classes} if classes is not None else {})
 
     def _told(self, shown: list[Shown]) -> list[dict[str, Any]]:
-        by_identity = {person.identity: to_dict(person) for person in self.scenes.persons}
-        return [vars(one) | {"attributes": by_identity[one.identity]} for one in shown]
+        return [vars(one) | {"attributes": to_dict(self.scenes.persons[one.who])} for one in shown]
 
     def log_prob(self) -> np.ndarray:
         """Log-probability (m,) of what people did in the last step."""
@@ -104,9 +103,10 @@ class RoadUsers(gym.Wrapper, gym.utils.RecordConstructorArgs):
     nearer, cast a shadow, and are in the weather that the frame is in. They notice the robot and each other and answer.
     Who is touched by the robot ends the episode: `info["contact"]` is their place in the list, else -1.
 
-    `info` adds `people`, a list of those in the picture, nearest last: identity, distance, box, visible, mask, joints
-    and attributes (`gensim.agents.road_users.compositor.Shown`); and `people_log_prob`, nats of what all of them did in
-    the last step. `classes` and `depth` are told with the people, where the environment tells any.
+    `info` adds `people`, a list of those in the picture, nearest last: who (their place in the list), identity,
+    distance, box, visible, mask, joints and attributes (`gensim.agents.road_users.compositor.Shown`); and
+    `people_log_prob`, nats of what all of them did in the last step. `classes` and `depth` are told with the people,
+    where the environment tells any.
 
     Arguments:
         env: observations are frames uint8 (h, w, 3). What moved the robot is told by `info`, or by `motion`.
