@@ -328,10 +328,11 @@ class Dream:
         """
         if self.weather is None:
             raise ValueError(f"{self.config.world} has no weather")
-        about = self.world.spec.get("depth") or {"near": 1.0, "far": float(np.e)}
-        low, high = about["near"], about["far"]
-        far = np.log(np.clip(depth, low, high) / low) / np.log(high / low)
-        return self._under(self.now, frames, classes, far.astype(np.float32))
+        about = self.world.spec.get("depth")
+        if about:
+            low, high = about["near"], about["far"]
+            depth = np.log(np.clip(depth, low, high) / low) / np.log(high / low)
+        return self._under(self.now, frames, classes, depth.astype(np.float32))
 
     def _under(self, rollout: Rollout, frames: np.ndarray, classes: np.ndarray, far: np.ndarray) -> np.ndarray:
         assert self.weather is not None

@@ -2,7 +2,7 @@
 """Pictures of people, each from a seed: bodies of a parametric mesh, dressed, walking, from all sides and in any light.
 
 A file holds the pictures of FILE persons. Run again to go on: a file that is there is not made again. Seeds from
-1,000,000 on are for judging; the fit is refused them.
+1,000,000 on are for judging: render them into a folder of their own.
 """
 
 from __future__ import annotations

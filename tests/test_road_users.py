@@ -329,3 +329,11 @@ def test_encounters_are_the_seeds_own_and_nobody_is_thrown_about() -> None:
     middling = gap_wanted(width, np.full(3, 0.5 / 1.15))
     np.testing.assert_allclose(middling, [2.2, 5.9, 9.6], atol=0.1)
     assert (np.diff([gap_wanted(width, np.full(3, t)) for t in (0, 0.5, 1)], axis=0) < 0).all()
+
+
+def test_what_does_not_ship_yet_is_said(tiny_world: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = gym.make(ANY_WORLD, world=str(tiny_world()))
+    for module, about in (("painter", {"behaviour": None}), ("behaviour", {"painter": small()})):
+        monkeypatch.setattr(f"gensim.agents.road_users.{module}.WEIGHTS", Path("nowhere.safetensors"))
+        with pytest.raises(FileNotFoundError, match=r"ship.* yet: make it by scripts/"):
+            RoadUsers(plain, CROSSING, CAMERA, motion=still, **about)

@@ -125,4 +125,9 @@ def latents(identities: np.ndarray, width: int) -> Tensor:
 @lru_cache(1)
 def shipped() -> Painter:
     """The people that come with gensim."""
+    if not WEIGHTS.exists():
+        raise FileNotFoundError(
+            f"{WEIGHTS} is not there, for no people ship yet: make it by scripts/render_people and scripts/fit_people, "
+            "or give painter=, a Painter"
+        )
     return Painter.load()

@@ -16,10 +16,11 @@ from gensim.agents.road_users.painter import Painter, shipped
 from gensim.agents.road_users.person import to_dict
 from gensim.agents.road_users.scene import People, RoadUser, Scenes
 from gensim.core.seeds import fold
+from gensim.envs.driving.source.labels import PERSON
 
 Motion = Callable[[Mapping[str, Any], np.ndarray | None], tuple[np.ndarray, np.ndarray]]
 MOVED = ("forward", "left", "turn", "speed")
-PERSON = 4  # class of people in the labels of a street
+STREAM = 77  # of an episode's seed, from which people's own is made
 
 
 def told_motion(info: Mapping[str, Any], action: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
@@ -146,7 +147,7 @@ class RoadUsers(gym.Wrapper, gym.utils.RecordConstructorArgs):
         """Opens an episode; people are where they were placed, and what they do depends on the seed."""
         obs, info = self.env.reset(seed=seed, options=options)
         own = int(self.env.unwrapped.np_random.integers(2**63)) if seed is None else seed
-        self.stage.scenes.reset(fold(np.array([own], np.uint64), 77), np.ones(1, bool))
+        self.stage.scenes.reset(fold(np.array([own], np.uint64), STREAM), np.ones(1, bool))
         return self._with_people(obs, info)
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
@@ -241,7 +242,7 @@ class RoadUsersVector(VectorWrapper):
             seed = [int(seed) + i for i in range(self.num_envs)]
         drawn = self.env.unwrapped.np_random.integers(2**63, size=self.num_envs)
         own = [int(d) if not given or s is None else int(s) for s, d in zip(seed if given else drawn, drawn)]
-        self.stage.scenes.reset(fold(np.array(own, np.uint64), 77), rows)
+        self.stage.scenes.reset(fold(np.array(own, np.uint64), STREAM), rows)
 
     def _with_people(self, obs: np.ndarray, info: dict[str, Any]) -> tuple[np.ndarray, dict[str, Any]]:
         out, told = self.stage.drawn(np.asarray(obs), info, weather_of(self.env.unwrapped))

@@ -88,7 +88,7 @@ class Mind:
 
     def __init__(self, walkers: Walkers, width: float, rng: np.random.Generator) -> None:
         n = len(walkers)
-        self.walkers, self.width, self.rng = walkers, width, rng
+        self.walkers, self.width = walkers, width
         self.doing = np.full(n, CROSS)
         self.decided = np.zeros(n, bool)  # to cross, for now
         self.looks = rng.uniform(0, 1, n)  # when they look next, seconds
