@@ -21,6 +21,8 @@ from gensim.core.files import atomic_path, load_arrays, write_json
 from gensim.core.progress import bar
 
 PART = 100  # encounters in a file
+SLIPS = 0.6  # share of people who now and then do what they would not
+NAMES = ("noticed", "bins", "own")
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class FitBehaviour:
 
 def main(config: FitBehaviour) -> None:
     """Simulates what is not there, fits, and says how well held-out people are foretold."""
-    noticed, bins = simulated(config)
+    noticed, bins, own = simulated(config)
     held = len(noticed) // 11
     torch.manual_seed(config.seed)
     model = Behaviour()
@@ -57,7 +59,8 @@ def main(config: FitBehaviour) -> None:
     for step in range(config.steps):
         player.param_groups[0]["lr"] = config.lr * min(1.0, (step + 1) / 100, 1.4 * (1 - step / config.steps))
         some = chance.integers(held, len(noticed), config.batch)
-        loss = -model.log_prob(torch.from_numpy(noticed[some]).float(), torch.from_numpy(bins[some]).long()).mean()
+        x, y, counts = (torch.from_numpy(part[some]) for part in (noticed, bins, own))
+        loss = -(model.log_prob(x.float(), y.long()) * counts).sum() / counts.sum()
         player.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -67,37 +70,40 @@ def main(config: FitBehaviour) -> None:
             shown.set_postfix(nats=f"{loss.item():.3f}")
     shown.close()
     with torch.no_grad():
-        x, y = torch.from_numpy(noticed[:held]).float(), torch.from_numpy(bins[:held]).long()
-        nats = -torch.cat([model.log_prob(a, b).mean(1) for a, b in zip(x.split(64), y.split(64))]).mean().item()
+        x, y, counts = (torch.from_numpy(part[:held]) for part in (noticed, bins, own))
+        log_p = torch.cat([model.log_prob(a.float(), b.long()) for a, b in zip(x.split(64), y.split(64))])
+        nats = -(log_p * counts).sum().item() / counts.sum().item()
     model.save(config.out)
     about = {"heldout_nats_a_step": round(nats, 4), "persons": len(noticed) - held, "heldout_persons": held}
     write_json(Path("results/behaviour.json"), about | {"steps": config.steps} | circumstances())
     print(f"held-out people: {nats:.3f} nats a step of 0.1 s, of {held} persons")
 
 
-def simulated(config: FitBehaviour) -> tuple[np.ndarray, np.ndarray]:
-    """What everybody noticed (p, t, WIDTH), and the bins of what they did then (p, t, 2); the held-out ones first."""
+def simulated(config: FitBehaviour) -> tuple[np.ndarray, ...]:
+    """What everybody noticed (p, t, WIDTH), the bins of what they did then (p, t, 2), and whether that was no slip
+    (p, t); the held-out ones first."""
     config.data.mkdir(parents=True, exist_ok=True)
     firsts = range(config.seed, config.seed + config.encounters * 11 // 10, PART)
     paths = [config.data / f"encounters-{first:07d}.npz" for first in firsts]
     todo = [(first, path) for first, path in zip(firsts, paths) if not path.exists()]
     with ProcessPoolExecutor(config.processes, get_context("spawn")) as pool:
         list(bar(pool.map(simulate, *zip(*todo)) if todo else [], "encounters", unit="file"))
-    found = [load_arrays(path, ("noticed", "bins"), 1 << 29) for path in paths]
-    return np.concatenate([one["noticed"] for one in found]), np.concatenate([one["bins"] for one in found])
+    found = [load_arrays(path, NAMES, 1 << 29) for path in paths]
+    return tuple(np.concatenate([one[name] for one in found]) for name in NAMES)
 
 
 def simulate(first: int, path: Path) -> None:
     """Writes what the people of PART encounters noticed and did."""
     torch.set_num_threads(1)
-    parts = [learned(encounter(seed), np.random.default_rng((seed, 1))) for seed in range(first, first + PART)]
-    noticed, bins = (np.concatenate(some) for some in zip(*parts))
+    parts = [learned(encounter(seed, SLIPS), np.random.default_rng((seed, 1))) for seed in range(first, first + PART)]
+    noticed, bins, own = (np.concatenate(some) for some in zip(*parts))
     with atomic_path(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, noticed=noticed.astype(np.float16), bins=bins.astype(np.uint8))
+        np.savez_compressed(file, noticed=noticed.astype(np.float16), bins=bins.astype(np.uint8), own=own)
 
 
-def learned(e: Encounter, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """What each of an encounter noticed (n, t - 1, WIDTH), and the bins of what they did then (n, t - 1, 2)."""
+def learned(e: Encounter, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What each of an encounter noticed (n, t - 1, WIDTH), the bins of what they did then (n, t - 1, 2), and whether
+    that was no slip (n, t - 1)."""
     t, n = e.place.shape[:2]
     w, goal = e.walkers, np.broadcast_to(e.walkers.goal, (t, n, 2))
     bins = binned(e.velocity, goal, rng.random((t, n, 2)))
@@ -108,7 +114,7 @@ def learned(e: Encounter, rng: np.random.Generator) -> tuple[np.ndarray, np.ndar
     beside = lambda x: np.repeat(x, n, 0)  # noqa: E731
     robot = Robot(beside(e.robot_place), beside(e.robot_velocity), np.ones(t * n, bool))
     noticed = sense(now, robot, np.repeat(np.arange(t), n)).reshape(t, n, -1)
-    return noticed[:-1].swapaxes(0, 1), bins[1:].swapaxes(0, 1)
+    return noticed[:-1].swapaxes(0, 1), bins[1:].swapaxes(0, 1), ~e.slips[:-1].T
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -26,6 +26,10 @@ class Options(FitPeople):
 
     weights: Path = WEIGHTS
     """File to write in the end."""
+    large_steps: int = 3000
+    """Steps of the game of pictures of 128 by 64, whose level is added to the others in the end."""
+    large_widths: tuple[int, int] = (16, 24)
+    """Channels of that level, and of the critic's."""
     joint_steps: int = 6000
     """Steps of what tells where joints are."""
 
@@ -33,8 +37,13 @@ class Options(FitPeople):
 def main(config: Options) -> None:
     """Fits both and writes them."""
     told = {name: getattr(config, name) for name in FitPeople.__dataclass_fields__}
-    run = fit(FitPeople(**told))
-    net = Generator(run.pictures.conditions.shape[-1], config.identity, config.widths)
+    small = FitPeople(**told)
+    fit(small)
+    (width, judge), folder = config.large_widths, small.out / "large"
+    widths, seers = (*small.widths, width), (judge, *small.judge)
+    large = replace(small, out=folder, grown=small.out, guess=0, steps=config.large_steps, widths=widths, judge=seers)
+    run = fit(large)
+    net = Generator(run.pictures.conditions.shape[-1], large.identity, large.widths)
     net.load_state_dict(run.average)
     Painter(net, joints(run.pictures, config)).save(config.weights)
     print(f"{config.weights}: {config.weights.stat().st_size / 1e6:.1f} MB after {run.step} steps, {run.seconds:.0f} s")

@@ -2,7 +2,7 @@
 """Pictures of people, each from a seed: bodies of a parametric mesh, dressed, walking, from all sides and in any light.
 
 A file holds the pictures of FILE persons. Run again to go on: a file that is there is not made again. Seeds from
-1,000,000 on are for judging: render them into a folder of their own.
+1,000,000 on are for judging (scripts/judge_people renders them into folders of their own).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ from gensim.core.files import atomic_path
 from gensim.core.progress import bar
 
 FILE = 32  # persons in a file
+KINDS = {"many": Crowd.shots, "one": lambda crowd, seed: crowd.shots(seed, 1, 1), "changed": Crowd.changed}
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class Render:
     """Seed of the first."""
     processes: int = 1
     """Side by side."""
+    kind: Literal["many", "one", "changed"] = "many"
+    """Pictures of a person: twelve; one; or one, and then more of them in each of which one attribute is otherwise."""
 
     def __post_init__(self) -> None:
         if min(self.persons, self.processes) < 1 or self.seed < 0:
@@ -53,17 +57,17 @@ def main(config: Render) -> None:
     todo = {first: path for first, path in paths.items() if not path.exists()}
     began, shown = time.time(), bar(len(todo) * FILE, "people", unit="person")
     with ProcessPoolExecutor(config.processes, get_context("spawn")) as pool:
-        for done in as_completed([pool.submit(render, first, path) for first, path in todo.items()]):
+        for done in as_completed([pool.submit(render, first, path, config.kind) for first, path in todo.items()]):
             done.result()
             shown.update(FILE)
     shown.close()
     print(f"{config.persons} persons, {len(todo) * FILE} of them new, in {time.time() - began:.0f} s")
 
 
-def render(first: int, path: Path) -> None:
+def render(first: int, path: Path, kind: str) -> None:
     """Writes the pictures of FILE persons from a first seed on."""
     torch.set_num_threads(1)
-    shots = [crowd().shots(seed) for seed in range(first, first + FILE)]
+    shots = [KINDS[kind](crowd(), seed) for seed in range(first, first + FILE)]
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **{name: np.stack([getattr(one, name) for one in shots]) for name in Shots._fields})
 

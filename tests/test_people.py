@@ -249,6 +249,36 @@ def test_what_identities_came_to_say_is_what_normal_latents_say(tmp_path: Path) 
         torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-3)
 
 
+def test_a_level_more_is_learned_without_touching_the_others(tmp_path: Path) -> None:
+    config = FitPeople(tmp_path, tmp_path / "a", 1, steps=2, batch=2, identity=3, widths=(4,) * 4, judge=(4,) * 4)
+    small_fit, large = Fit(config, some_pictures()), some_pictures()
+    for _ in range(3):
+        small_fit.advance()
+    small_fit.save()
+    drawn = torch.nn.functional.interpolate(large.drawn.float().flatten(0, 1), scale_factor=2.0)
+    large = replace(large, drawn=drawn.unflatten(0, (6, 3)).to(torch.uint8))
+    more = replace(config, out=tmp_path / "b", grown=tmp_path / "a", guess=0, widths=(4,) * 5, judge=(3, 4, 4, 4, 4))
+    run = Fit(more, large)
+    assert more.height == 128
+    told, z = torch.randn(5, WIDTH), torch.randn(5, 3)
+    known = Generator(WIDTH, 3, (4,) * 4)
+    known.load_state_dict(small_fit.average)
+    before = known(told, z, 64)
+    real, pair = sizes_of(torch.rand(4, 8, 128, 64), 3), torch.randn(4, 2 * WIDTH)
+    torch.testing.assert_close(run.critic(real, pair), small_fit.critic(real[1:], pair))
+    for _ in range(2):
+        run.advance()
+    for net in (run.net, Generator(WIDTH, 3, (4,) * 5)):
+        if net is not run.net:
+            net.load_state_dict(run.average)
+        now = net(told, z, 128)
+        assert all(torch.equal(a, b) for a, b in zip(before, now[1:]))
+    run.save()
+    again = Fit(more, large)
+    assert again.load() and again.step == 2
+    assert all(torch.equal(value, again.net.state_dict()[name]) for name, value in run.net.state_dict().items())
+
+
 # -------------------------------------------------------------------- camera and frames
 
 

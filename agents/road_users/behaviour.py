@@ -30,7 +30,7 @@ class Behaviour(nn.Module):
         hidden: width of the memory.
     """
 
-    def __init__(self, hidden: int = 64) -> None:
+    def __init__(self, hidden: int = 96) -> None:
         super().__init__()
         self.hidden = hidden
         self.inp = nn.Linear(WIDTH, hidden)

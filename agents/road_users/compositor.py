@@ -13,6 +13,7 @@ from gensim.agents.road_users.painter import Painter
 
 NEAREST = 0.8  # metres along the view; who is nearer is not drawn
 SHADE, ROUND = 0.5, 0.42  # how much a shadow takes of the light, and its radius in metres
+RING = np.array([[0, 0], [ROUND, 0], [-ROUND, 0], [0, ROUND]])
 SLACK = 0.6  # metres and a twentieth of the distance by which something must be nearer to hide somebody
 Box = tuple[float, float, float, float]
 Weather = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
@@ -79,10 +80,11 @@ def compose(
     drawn = drawn[np.argsort(-middle[drawn, 2], kind="stable")]  # far ones first
     sprites = _sprites(cast, drawn, scale, painter)
     joints = painter.places(cast.told[drawn])
+    shadows = camera.project(np.concatenate([cast.place[drawn, None] + RING, np.zeros((len(drawn), 4, 1))], -1))
     found: list[list[_Drawn]] = [[] for _ in frames]
-    for i, sprite, points in zip(drawn.tolist(), sprites, joints):
+    for i, sprite, points, shadow in zip(drawn.tolist(), sprites, joints, shadows):
         at = int(cast.frame[i])
-        _shadow(ground[at], near[at], cast.place[i], camera)
+        _shadow(ground[at], near[at], shadow)
         who = int(cast.who[i]), int(cast.identity[i])
         one = _Drawn(who, middle[i], float(scale[i]), sprite, points)
         mask = one.put(layer[at], near[at])
@@ -127,10 +129,11 @@ class _Drawn:
             return self.mask
         patch = patch[rows.start - y :, columns.start - x :][:height, :width]
         hidden = near[window] < self.distance * 0.95 - SLACK
-        patch = np.where(hidden[..., None], 0.0, patch)
-        layer[window] = layer[window] * (1 - patch[..., 3:]) + patch
-        self.mask[window] = patch[..., 3] >= 0.5
-        near[window] = np.where(self.mask[window], self.distance, near[window])
+        patch = patch * ~hidden[..., None]
+        layer[window] *= 1 - patch[..., 3:]
+        layer[window] += patch
+        self.mask[window] = mine = patch[..., 3] >= 0.5
+        near[window][mine] = self.distance
         return self.mask
 
     def shown(self) -> Shown:
@@ -153,7 +156,8 @@ def resampled(sprite: np.ndarray, left: float, top: float, scale: float) -> tupl
         tall, wide, _ = sprite.shape
         rows = _shares(height, tall, (y - top) * step, step)  # (height, tall)
         columns = _shares(width, wide, (x - left) * step, step)  # (width, wide)
-        return np.einsum("yt,xw,twc->yxc", rows, columns, sprite, optimize=True), x, y
+        lines = (rows @ sprite.reshape(tall, -1)).reshape(height, wide, -1)  # (height, wide, 4)
+        return columns @ lines, x, y
     back = np.array([[step, 0, (x + 0.5 - left) * step - 0.5], [0, step, (y + 0.5 - top) * step - 0.5]])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     return cv2.warpAffine(np.ascontiguousarray(sprite), back, (width, height), flags=flags), x, y
@@ -161,9 +165,9 @@ def resampled(sprite: np.ndarray, left: float, top: float, scale: float) -> tupl
 
 def _shares(size: int, of: int, first: float, step: float) -> np.ndarray:
     """What share of each of `size` pixels, which begin at `first` and are `step` long, each of `of` has (size, of)."""
-    low = first + step * np.arange(size)[:, None]
-    at = np.arange(of)
-    return (np.clip(np.minimum(low + step, at + 1) - np.maximum(low, at), 0, None) / step).astype(np.float32)
+    low, at = first + step * np.arange(size)[:, None], np.arange(of)
+    both = np.minimum(low + step, at + 1) - np.maximum(low, at)
+    return (np.maximum(both, 0) / step).astype(np.float32)
 
 
 def _sprites(cast: Cast, drawn: np.ndarray, scale: np.ndarray, painter: Painter) -> list[np.ndarray]:
@@ -178,21 +182,18 @@ def _sprites(cast: Cast, drawn: np.ndarray, scale: np.ndarray, painter: Painter)
     return found
 
 
-def _shadow(frame: np.ndarray, near: np.ndarray, place: np.ndarray, camera: Camera) -> None:
-    """Darkens the ground where somebody stands."""
-    ring = np.array([[0, 0], [ROUND, 0], [-ROUND, 0], [0, ROUND]])
-    points = camera.project(np.concatenate([place + ring, np.zeros((4, 1))], -1))
-    (x, y, away), wide = points[0], abs(points[3, 0] - points[0, 0])
-    high = max(abs(points[1, 1] - points[2, 1]) / 2, 0.3)
+def _shadow(frame: np.ndarray, near: np.ndarray, points: np.ndarray) -> None:
+    """Darkens the ground where somebody stands: the middle of their shadow, and three points about it (4, 3)."""
+    (x, y, away), beyond, before, beside = points.tolist()
+    wide, high = abs(beside[0] - x), max(abs(beyond[1] - before[1]) / 2, 0.3)
     left, top = max(int(x - 2 * wide), 0), max(int(y - 2 * high), 0)
     window = slice(top, max(int(y + 2 * high) + 2, 0)), slice(left, max(int(x + 2 * wide) + 2, 0))
     height, width = frame[window].shape[:2]
     if away < NEAREST or not height or not width:
         return
-    rows, columns = np.arange(top, top + height)[:, None] + 0.5, np.arange(left, left + width) + 0.5
-    dark = SHADE * np.exp(-(((rows - y) / high) ** 2) - ((columns - x) / wide) ** 2)
-    seen = near[window] > away * 0.95 - SLACK
-    frame[window] *= 1 - np.where(seen, dark, 0.0)[..., None].astype(np.float32)
+    rows, columns = np.arange(top, top + height, dtype=np.float32), np.arange(left, left + width, dtype=np.float32)
+    dark = np.exp(-(((rows + 0.5 - y) / high) ** 2))[:, None] * (SHADE * np.exp(-(((columns + 0.5 - x) / wide) ** 2)))
+    frame[window] *= 1 - (dark * (near[window] > away * 0.95 - SLACK))[..., None]
 
 
 def _box(mask: np.ndarray, x: int, y: int) -> Box:

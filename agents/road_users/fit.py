@@ -50,6 +50,8 @@ class FitPeople:
     """Channels of the generator."""
     judge: tuple[int, ...] = (48, 96, 160, 192)
     """Channels of the critic."""
+    grown: Path | None = None
+    """Folder of a fit with a level less: its levels stay as they are, and the last one is learned by the game alone."""
     save_every: float = 120.0
     """Seconds between checkpoints."""
     seed: int = 0
@@ -57,8 +59,13 @@ class FitPeople:
 
     def identify(self) -> str:
         """What must not change when a fit goes on."""
-        free = ("data", "out", "save_every", "steps")
+        free = ("data", "out", "save_every", "steps", "grown")
         return json.dumps({name: value for name, value in asdict(self).items() if name not in free}, sort_keys=True)
+
+    @property
+    def height(self) -> int:
+        """Pixels that the largest pictures are high."""
+        return 4 << len(self.widths)
 
 
 class Fit:
@@ -73,6 +80,8 @@ class Fit:
             net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.who = nn.Embedding(len(pictures), config.identity)
         nn.init.normal_(self.who.weight, std=0.3)
+        if config.grown is not None:
+            self._grow(config.grown)
         self.average = {name: value.clone() for name, value in self.net.state_dict().items()}
         self.guesser = torch.optim.Adam([*self.net.parameters(), *self.who.parameters()], config.guess_lr)
         self.players = [
@@ -81,6 +90,27 @@ class Fit:
         self.step, self.seconds = 0, 0.0
         self.parts: dict[str, torch.nn.Module] = {"net.": self.net, "critic.": self.critic, "who.": self.who}
         self.optimisers = {"guesser.": self.guesser, "draws.": self.players[0], "judges.": self.players[1]}
+
+    @torch.no_grad()
+    def _grow(self, folder: Path) -> None:
+        """Takes the levels of a smaller fit; the generator's stay as they are, and its last one adds nothing yet."""
+        tensors, _ = load_tensors(folder / CHECKPOINT)
+        self.net.load_state_dict(self.net.state_dict() | under("average.", tensors))
+        self.net.requires_grad_(False)
+        for part in self.net.grown():
+            part.requires_grad_(True)
+        own, known = self.critic.state_dict(), under("critic.", tensors)
+        for name, value in known.items():
+            place = name
+            if name.startswith("convs."):
+                _, level, kind = name.split(".")
+                place = f"convs.{int(level) + 1}.{kind}"
+            wide = own[place]
+            if wide.shape != value.shape:  # the first level of before reads what the new one makes of larger pictures
+                wide.zero_()
+                wide[:, -value.shape[1] :] = value
+            else:
+                wide.copy_(value)
 
     def advance(self) -> dict[str, float]:
         """One step more."""
@@ -162,7 +192,7 @@ class Fit:
     def _drawn(self, told: Tensor, identity: Tensor) -> list[Tensor]:
         """Pairs of pictures (n, 8, h, w) under pairs of conditions (n, 2 WIDTH), each pair of one identity (n, i)."""
         conditions = torch.cat(told.chunk(2, -1))  # (2 n, WIDTH)
-        return [torch.cat(one.chunk(2), 1) for one in self.net(conditions, identity.repeat(2, 1))]
+        return [torch.cat(one.chunk(2), 1) for one in self.net(conditions, identity.repeat(2, 1), self.config.height)]
 
     def _take(self, player: torch.optim.Optimizer, loss: Tensor) -> None:
         player.zero_grad(set_to_none=True)
@@ -212,7 +242,7 @@ def _at(state: Tensor) -> torch.Generator:
 
 def fit(config: FitPeople, quiet: bool = False) -> Fit:
     """Fits, or goes on with a fit that was stopped."""
-    run = Fit(config, Pictures.load(config.data, quiet=quiet))
+    run = Fit(config, Pictures.load(config.data, config.height, quiet=quiet))
     run.load()
     total, saved = config.guess + config.steps, time.time()
     shown = bar(total, "fit people", json=quiet, unit="step")

@@ -11,7 +11,7 @@ SIGHT = 60.0  # metres in which somebody sees a robot, or another person's sixth
 NEVER = 10.0  # seconds that count as never
 HALF = (2.3, 0.95)  # metres from a car's middle to its front and to its side
 BODY = 0.3  # metres, a person's radius
-WIDTH = 10 + 9 + 5 * NEIGHBOURS
+WIDTH = 10 + 13 + 5 * NEIGHBOURS
 
 
 @dataclass
@@ -61,6 +61,14 @@ def arrival(place: np.ndarray, velocity: np.ndarray) -> np.ndarray:
     return np.minimum(np.where(np.abs(left) < HALF[0], 0.0, found), NEVER)
 
 
+def passing(place: np.ndarray, velocity: np.ndarray) -> np.ndarray:
+    """Metres ahead at which a robot at places (..., 2), seen along the goal, passes the line somebody walks."""
+    left, drift = place[..., 1], velocity[..., 1]
+    comes = left * drift < 0
+    when = np.where(comes, np.abs(left) / np.maximum(np.abs(drift), 1e-3), 0.0)
+    return place[..., 0] + velocity[..., 0] * np.minimum(when, NEVER)
+
+
 def sense(walkers: Walkers, robot: Robot, together: np.ndarray) -> np.ndarray:
     """What each notices (n, WIDTH) float32; who has the same number in `together` (n,) is in the same place."""
     w, goal = walkers, walkers.goal
@@ -74,12 +82,20 @@ def sense(walkers: Walkers, robot: Robot, together: np.ndarray) -> np.ndarray:
 
 
 def _robot(w: Walkers, robot: Robot) -> np.ndarray:
-    """What is told of the robot (n, 9); zeros where it is absent or out of sight."""
+    """What is told of the robot (n, 13); zeros where it is absent or out of sight.
+
+    How soon they would be in its path and past it, at the pace they like, stands beside how soon it comes: people see
+    times to contact (Lee, 1976, doi:10.1068/p050437).
+    """
     place, velocity = along(w.goal, robot.place - w.place), along(w.goal, robot.velocity)
     far = np.linalg.norm(place, axis=-1)
     when = arrival(place, velocity)
     told = [place / 20, velocity / 10, far[:, None] / 40, when[:, None] / NEVER, np.exp(-when)[:, None]]
     told += [np.exp(-far / 4)[:, None], np.ones((len(w), 1))]
+    lane, pace = passing(place, velocity)[:, None], np.maximum(w.pace, 0.3)[:, None]
+    reach, clear = (np.maximum(lane + side * (HALF[1] + BODY), 0) / pace for side in (-1, 1))
+    told += [np.clip(lane / 4, -1, 1), np.clip(velocity[:, 1:] / 2, -1, 1)]
+    told += [np.clip((when[:, None] - at) / 3, -1, 1) for at in (reach, clear)]
     seen = robot.there & (far < SIGHT)
     return np.where(seen[:, None], np.clip(np.concatenate(told, -1), -3, 3), 0.0)
 

@@ -46,7 +46,7 @@ class Generator(nn.Module):
         )
         self.begin = nn.Linear(hidden, 8 * widths[0])
         self.convs = nn.ModuleList(nn.Conv2d(i, o, 3, padding=1) for i, o in zip([widths[0], *widths], widths))
-        self.scales = nn.Linear(hidden, 2 * sum(widths))
+        self.scales = nn.ModuleList(nn.Linear(hidden, 2 * width) for width in widths)
         self.outs = nn.ModuleList(nn.Conv2d(width, 4 * CHANNELS, 3, padding=1) for width in widths[FIRST:])
         _begin(self.convs)
         for out in self.outs:
@@ -58,6 +58,10 @@ class Generator(nn.Module):
         """Heights of the pictures it draws; each is twice as high as wide."""
         return tuple(32 << i for i in range(len(self.outs)))
 
+    def grown(self) -> list[nn.Module]:
+        """What its last level is made of: larger pictures are what it adds to those of the level before."""
+        return [self.convs[-1], self.scales[-1], self.outs[-1]]
+
     def forward(self, condition: Tensor, identity: Tensor, height: int = 64) -> list[Tensor]:
         """Pictures (n, 4, h, h / 2) about 0..1, of `height` pixels first, then of all heights below.
 
@@ -67,11 +71,10 @@ class Generator(nn.Module):
         x = (
             self.begin(w).unflatten(-1, (-1, 4, 2)).contiguous(memory_format=torch.channels_last)
         )  # (n, widths[0], 4, 2)
-        steps = self.scales(w).split([2 * width for width in self.widths], -1)
         drawn: list[Tensor] = []
         for level in range(FIRST + 1 + self.sizes.index(height)):
             x = x if level == 0 else F.interpolate(x, scale_factor=2.0)
-            scale, shift = steps[level][..., None, None].chunk(2, 1)  # (n, width, 1, 1)
+            scale, shift = self.scales[level](w)[..., None, None].chunk(2, 1)  # (n, width, 1, 1)
             x = F.leaky_relu(torch.addcmul(shift, self.convs[level](x), 1 + scale), SLOPE)  # (n, width, 4, 2 << level)
             if level >= FIRST:
                 told = F.pixel_shuffle(self.outs[level - FIRST](x), 2)  # (n, 4, 8, 4 << level)

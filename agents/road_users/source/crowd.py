@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-from gensim.agents.road_users.person import BOTTOMS, GAITS, GENDERS, HAIRS, TOPS, Person, View, condition
+from gensim.agents.road_users.person import BOTTOMS, CHOICES, GAITS, GENDERS, HAIRS, TOPS, Person, View, condition
 from gensim.agents.road_users.source.body import Bodies, Shape
 from gensim.agents.road_users.source.camera import Scene, projected
 from gensim.agents.road_users.source.clothes import Look, Wardrobe
@@ -17,6 +18,9 @@ from gensim.agents.road_users.source.gait import turns
 HEIGHT = 128  # pixels of a picture, twice its width
 MOMENTS, SIDES = 4, 3  # poses of a person, and pictures of each
 CLOSE, FAR = 5.0, 40.0  # metres to the camera
+# What is changed of somebody, one at a time. Identity: colours and patterns that no attribute names, and proportions.
+CHANGES = ("age", "gender", "build", "height", "skin", "top", "bottom", "top_colour", "bottom_colour", "hair", "gait")
+CHANGES += ("azimuth", "identity")
 
 
 class Shots(NamedTuple):
@@ -41,19 +45,53 @@ class Crowd:
         self.bodies = Bodies()
         self.wardrobe = Wardrobe(self.bodies)
 
-    def shots(self, seed: int) -> Shots:
-        """Somebody's pictures, in MOMENTS moments from SIDES sides each."""
+    def shots(self, seed: int, moments: int = MOMENTS, sides: int = SIDES) -> Shots:
+        """Somebody's pictures, in some moments from some sides each."""
         rng = np.random.default_rng(seed)
         person, shape = self.drawn(rng)
         look = Look.drawn(person.age, rng)
         faces, colours, _ = self.wardrobe.dressed(person, look)
-        phases = (rng.random() + np.arange(MOMENTS) / MOMENTS + rng.uniform(0, 0.2, MOMENTS)) % 1
+        phases = (rng.random() + np.arange(moments) / moments + rng.uniform(0, 0.2, moments)) % 1
         posed, joints = self.bodies.posed(shape, [turns(person.gait, at, person.age, look.looseness) for at in phases])
         found = []
         for phase, vertices, points in zip(phases, posed, joints):
             scene = Scene(vertices, faces, colours)
-            found += [self._shot(scene, points, person, self._view(phase, rng), rng) for _ in range(SIDES)]
+            found += [self._shot(scene, points, person, self._view(phase, rng), rng) for _ in range(sides)]
         return Shots(*(np.stack(some) for some in zip(*found)))
+
+    def changed(self, seed: int) -> Shots:
+        """Somebody's picture, and then one for each of CHANGES, in which that is otherwise and all else is held."""
+        rng = np.random.default_rng((seed, 1))
+        mine, other = self.drawn(rng), self.drawn(rng)
+        view, second = self._view(rng.random(), rng), self._view(0.0, rng)
+        found = []
+        for name in ("", *CHANGES):
+            person, shape = self.exchanged(name, mine, other, np.random.default_rng((seed, 2)))
+            look = Look.drawn(person.age, np.random.default_rng((seed, 4 if name == "identity" else 3)))
+            seen = replace(view, azimuth=second.azimuth) if name == "azimuth" else view
+            faces, colours, _ = self.wardrobe.dressed(person, look)
+            posed, joints = self.bodies.posed(shape, [turns(person.gait, view.phase, person.age, look.looseness)])
+            scene = Scene(posed[0], faces, colours)
+            found.append(self._shot(scene, joints[0], person, seen, np.random.default_rng((seed, 5))))
+        return Shots(*(np.stack(some) for some in zip(*found)))
+
+    def exchanged(
+        self, name: str, mine: tuple[Person, Shape], other: tuple[Person, Shape], rng: np.random.Generator
+    ) -> tuple[Person, Shape]:
+        """Somebody with one of CHANGES taken from somebody else; of a few words another word, whatever they have."""
+        person, shape = mine
+        if name in ("age", "gender", "build", "height"):
+            of = {"build": "weight"}.get(name, name)
+            value = 1 - shape.gender if name == "gender" else getattr(other[1], of)
+            shape = replace(shape, **{of: value})
+        if name == "identity":
+            shape = replace(shape, muscle=other[1].muscle, proportions=other[1].proportions)
+        if name in CHOICES:
+            ways = _otherwise(person, name)
+            person = ways[rng.integers(len(ways))]
+        elif name in ("age", "build", "skin", "top_colour", "bottom_colour"):
+            person = replace(person, **{name: getattr(other[0], name)})
+        return replace(person, height=float(np.clip(self.bodies.stature(shape), 0.9, 2.05))), shape
 
     def drawn(self, rng: np.random.Generator) -> tuple[Person, Shape]:
         """Anybody: every age, build, tone and garment is as likely as any other, whoever wears it."""
@@ -94,6 +132,15 @@ class Crowd:
         rgba = np.concatenate([spread(picture.rgb, picture.alpha), picture.alpha[..., None]], -1)
         depth = np.clip(picture.depth * 100, -127, 127).round().astype(np.int8)
         return rgba, depth, condition(person, view), joints.astype(np.float32), np.float32(distance)
+
+
+def _otherwise(person: Person, name: str) -> list[Person]:
+    """The same somebody, with each other word of an attribute that goes with all else."""
+    found = []
+    for word in CHOICES[name]:
+        with suppress(ValueError):
+            found.append(replace(person, **{name: word}))  # type: ignore[arg-type]
+    return [one for one in found if one != person]
 
 
 def spread(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:

@@ -18,12 +18,13 @@ from dataclasses import dataclass
 import jupedsim
 import numpy as np
 
-from gensim.agents.road_users.senses import HALF, NEVER, Robot, Walkers, along, arrival
+from gensim.agents.road_users.senses import HALF, NEVER, Robot, Walkers, along, arrival, passing
 
 DT, INNER = 0.1, 2  # seconds between two looks, and the simulator's steps in them
 STEPS = 160
 SLOPE, SURE = 1.6, np.log(0.95 / 0.05)  # of the law of gaps, a second; its log-odds where 95 % accept
 DELAY = 4  # steps until somebody careful answers what they see; twice that, distracted, and with recklessness
+MARGIN = 1.7  # seconds that recklessness takes off the second people like to keep
 FASTEST = 4.5  # metres a second
 ROOM = 30.0  # metres of pavement to each side
 WAIT, CROSS, BACK, HURRY, STAND = range(5)
@@ -33,7 +34,8 @@ WAIT, CROSS, BACK, HURRY, STAND = range(5)
 class Encounter:
     """One street with a robot on it and some people, over time.
 
-    Arrays by step: place and velocity (t, n, 2); robot_place and robot_velocity (t, 2); and who they are.
+    Arrays by step: place and velocity (t, n, 2); robot_place and robot_velocity (t, 2); who they are; what they do, and
+    whether it is a slip (t, n).
     """
 
     place: np.ndarray
@@ -42,6 +44,7 @@ class Encounter:
     robot_velocity: np.ndarray
     walkers: Walkers
     doing: np.ndarray
+    slips: np.ndarray
 
 
 def gap_wanted(width: np.ndarray, temperament: np.ndarray) -> np.ndarray:
@@ -50,29 +53,46 @@ def gap_wanted(width: np.ndarray, temperament: np.ndarray) -> np.ndarray:
     return np.maximum(usual * (1.5 - 1.15 * temperament), 0.2)
 
 
-def encounter(seed: int) -> Encounter:
-    """The encounter of a seed: of those it draws the first in which the social forces throw nobody about."""
+def encounter(seed: int, slips: float = 0.0) -> Encounter:
+    """The encounter of a seed: of those it draws the first in which the social forces throw nobody about.
+
+    slips: share of people who now and then do what they would not: who learns from them sees how people get out of
+    trouble, but is not to learn the slips (DART: Noise Injection for Robust Imitation Learning, Laskey et al., 2017,
+    arXiv:1703.09327).
+    """
     for attempt in range(100):
         with suppress(RuntimeError):  # the simulator's, when somebody was thrown out of the street
-            found = _encounter(np.random.default_rng((seed, attempt)))
+            found = _encounter(np.random.default_rng((seed, attempt)), slips)
             if np.linalg.norm(found.velocity, axis=-1).max() < FASTEST:
                 return found
     raise RuntimeError(f"seed {seed}: in 100 encounters somebody was thrown about; the simulator's forces are broken")
 
 
-def _encounter(rng: np.random.Generator) -> Encounter:
+def _encounter(rng: np.random.Generator, slips: float) -> Encounter:
     walkers, width = _people(rng)
     robot_place, robot_velocity = _drive(rng, width, walkers)
     mind = Mind(walkers, width, rng)
     street = Street(walkers, width)
+    slipped = _slips(len(walkers), slips, rng)
     places, velocities, doing = [], [], []
     for step in range(STEPS):
         places.append(walkers.place.copy())
         velocities.append(walkers.velocity.copy())
         mind.think(_noticed(walkers, robot_place, robot_velocity, step))
-        doing.append(mind.doing.copy())
-        street.move(mind)
-    return Encounter(np.stack(places), np.stack(velocities), robot_place, robot_velocity, walkers, np.stack(doing))
+        doing.append(np.where(slipped[step] >= 0, slipped[step], mind.doing))
+        street.move(doing[-1])
+    seen = np.stack(places), np.stack(velocities), robot_place, robot_velocity
+    return Encounter(*seen, walkers, np.stack(doing), slipped >= 0)
+
+
+def _slips(n: int, share: float, rng: np.random.Generator) -> np.ndarray:
+    """What people do by mistake (STEPS, n), a few times for up to a second and a half; -1: nothing."""
+    found = np.full((STEPS, n), -1)
+    for who in np.flatnonzero(rng.random(n) < share):
+        for _ in range(int(rng.integers(1, 4))):
+            begins, lasts = int(rng.integers(0, 110)), int(rng.integers(3, 16))
+            found[begins : begins + lasts, who] = rng.choice((WAIT, CROSS, BACK, HURRY))
+    return found
 
 
 def _noticed(walkers: Walkers, place: np.ndarray, velocity: np.ndarray, step: int) -> Robot:
@@ -131,17 +151,20 @@ class Mind:
     ) -> None:
         """Who is on the road sees whether they and the robot will meet, and if so waits, steps back or hurries."""
         w = self.walkers
-        lane = place[:, 0]  # metres ahead of them that the robot's middle passes
+        lane = passing(place, velocity)  # metres ahead of them that the robot's middle passes
         clear = np.maximum(lane + HALF[1] + 0.5, 0) / np.maximum(w.pace, 0.3)  # until they are past its path
         reach = np.maximum(lane - HALF[1] - 0.5, 0) / np.maximum(w.pace, 0.3)  # until they are in it
-        margin = 1.0 - 0.8 * w.temperament
-        meets = inside & (when < clear + margin) & (when + 1.2 > reach - margin) & (lane > -HALF[1] - 0.5)
+        margin = 1.0 - MARGIN * w.temperament
+        meets = (when < clear + margin) & (when + 1.2 > reach - margin) & (lane > -HALF[1] - 0.5)
+        halts = meets & (to_kerb > 0) & (to_kerb < 0.6)  # whatever they decided, nobody steps before it
+        meets &= inside
         quick = np.maximum(lane + HALF[1] + 0.4, 0) / (w.pace * 1.9)
-        hurry = meets & ((quick + 0.3 < when) | (lane < 0.3))  # who is past its middle gains nothing by turning round
+        hurry = meets & ((quick + 0.6 < when) | (lane < 0.3))  # who is past its middle gains nothing by turning round
         hurry |= meets & hurries & (lane < HALF[1] + 0.5)
         stay = meets & ~hurry & (lane > HALF[1] + 0.5)
         back = (meets & ~hurry & ~stay) | (stay & (lane < HALF[1] + 1.0 + 0.6 * self.jumpy))
         self.doing = np.where(hurry, HURRY, np.where(back, BACK, np.where(stay, STAND, self.doing)))
+        self.doing = np.where(halts, WAIT, self.doing)
 
 
 class Street:
@@ -156,17 +179,22 @@ class Street:
         self.ids = [
             self.sim.add_agent(
                 jupedsim.SocialForceModelAgentParameters(
-                    position=tuple(place), journey_id=journey, stage_id=stage, desired_speed=pace, radius=0.25
+                    position=tuple(place),
+                    velocity=tuple(velocity),
+                    journey_id=journey,
+                    stage_id=stage,
+                    desired_speed=pace,
+                    radius=0.25,
                 )
             )
-            for place, pace in zip(walkers.place.tolist(), walkers.pace.tolist())
+            for place, velocity, pace in zip(*(x.tolist() for x in (walkers.place, walkers.velocity, walkers.pace)))
         ]
 
-    def move(self, mind: Mind) -> None:
-        """DT seconds more of what people have in mind."""
+    def move(self, doing: np.ndarray) -> None:
+        """DT seconds more of what people (n,) do."""
         w = self.walkers
-        speed = w.pace * np.array([0.0, 1.0, 0.9, 1.9, 0.0])[mind.doing]
-        sign = np.where(mind.doing == BACK, -1.0, 1.0)
+        speed = w.pace * np.array([0.0, 1.0, 0.9, 1.9, 0.0])[doing]
+        sign = np.where(doing == BACK, -1.0, 1.0)
         target = w.place + w.goal * sign[:, None] * 5
         for i, agent in enumerate(self.ids):
             own = self.sim.agent(agent)
@@ -182,7 +210,7 @@ def _people(rng: np.random.Generator) -> tuple[Walkers, float]:
     n, width = int(rng.integers(1, 5)), float(rng.uniform(4.2, 9))
     up = rng.random(n) < 0.75
     x = np.cumsum(rng.uniform(0.7, 2.5, n)) - 2
-    start = rng.uniform(0.4, 5, n)
+    start = rng.uniform(0.8, 5, n)
     place = np.stack([x, np.where(up, -start, width + start)], -1)
     turn = rng.normal(0, 0.12, n) * (rng.random(n) < 0.7)
     goal = np.stack([np.sin(turn), np.where(up, 1.0, -1.0) * np.cos(turn)], -1)
@@ -192,7 +220,8 @@ def _people(rng: np.random.Generator) -> tuple[Walkers, float]:
     age = rng.uniform(6, 88, n)
     pace = np.clip(rng.normal(1.35, 0.2, n) - 0.006 * np.maximum(age - 60, 0) - 0.1 * (age < 9), 0.6, 2.0)
     temperament = rng.random(n)
-    walkers = Walkers(place, np.zeros((n, 2)), goal, kerbs, pace, temperament, age, (rng.random(n) < 0.25) * 1.0)
+    moving = goal * (pace * (rng.random(n) < 0.6))[:, None]  # the others stand at first
+    walkers = Walkers(place, moving, goal, kerbs, pace, temperament, age, (rng.random(n) < 0.25) * 1.0)
     return walkers, width
 
 
@@ -207,7 +236,7 @@ def _drive(rng: np.random.Generator, width: float, walkers: Walkers) -> tuple[np
     if rng.random() < 2 / 3:
         who = int(rng.integers(len(walkers)))
         when = abs(lane - walkers.place[who, 1]) / walkers.pace[who] + rng.uniform(-1.5, 1.5)
-        far = max(speed * when - way * walkers.place[who, 0], 3.0)
+        far = max(speed * max(when, 1.2) - way * walkers.place[who, 0], 3.0)
     goes = np.full(STEPS, speed)
     kind = rng.choice(4, p=(0.4, 0.3, 0.2, 0.1))
     begins, hard = int(rng.integers(0, 80)), float(rng.uniform(1.5, 6))
