@@ -73,7 +73,9 @@ def scenes(rng: np.random.Generator) -> dict[str, Callable[[], Any]]:
     """A step of 32 scenes of 8 people, all of them in the picture, and its parts."""
     painter = shipped()
     users = [
-        RoadUser(Person(age=float(rng.uniform(6, 88)), identity=i), float(rng.uniform(5, 25)), float(rng.uniform(-3, 3)))
+        RoadUser(
+            Person(age=float(rng.uniform(6, 88)), identity=i), float(rng.uniform(5, 25)), float(rng.uniform(-3, 3))
+        )
         for i in range(PEOPLE)
     ]
     own = Scenes(users, SCENES, usual_behaviour())

@@ -146,12 +146,18 @@ def realism(features: dict[str, Tensor]) -> dict[str, Any]:
     real = seen.pop("renders")
     half = len(real) // 2
     found: dict[str, Any] = {}
-    for name, (a, b) in {name: (real, one) for name, one in seen.items()} | {"halves": (real[:half], real[half:])}.items():
+    for name, (a, b) in {name: (real, one) for name, one in seen.items()} | {
+        "halves": (real[:half], real[half:])
+    }.items():
         precision, recall = precision_recall(a, b)
         found[name] = {"precision": precision, "recall": recall, "frechet": frechet(a, b)}
         if name != "halves":
             of = precision_recall(a[:half], b[half:])
-            found[name]["of half as many"] = {"precision": of[0], "recall": of[1], "frechet": frechet(a[:half], b[half:])}
+            found[name]["of half as many"] = {
+                "precision": of[0],
+                "recall": of[1],
+                "frechet": frechet(a[:half], b[half:]),
+            }
     return found | {"pictures": len(real), "frechet, gan over vae": found["gan"]["frechet"] / found["vae"]["frechet"]}
 
 

@@ -106,7 +106,9 @@ def test_a_reader_learns_what_pictures_say_and_who_it_is(tmp_path: Path) -> None
     shade = rng.integers(0, 255, (persons, 1, 1, 1, 1))
     drawn = np.broadcast_to(shade, (persons, 4, 4, 64, 32)).copy()
     drawn[:, :, 0] = 200 * told[:, :, at["gender"].start, None, None]
-    pictures = Pictures(torch.from_numpy(drawn.astype(np.uint8)), torch.from_numpy(told), torch.zeros(persons, 4, 17, 3))
+    pictures = Pictures(
+        torch.from_numpy(drawn.astype(np.uint8)), torch.from_numpy(told), torch.zeros(persons, 4, 17, 3)
+    )
     torch.manual_seed(0)
     net = reader.Reader((8, 8, 8, 8), 8)
     path = tmp_path / "reader.safetensors"

@@ -20,7 +20,7 @@ from gensim.agents.road_users.behaviour import AHEAD, LEFT, Behaviour, binned, v
 from gensim.agents.road_users.camera import Camera
 from gensim.agents.road_users.person import Person
 from gensim.agents.road_users.scene import RoadUser, Scenes
-from gensim.agents.road_users.senses import NEVER, WIDTH, Robot, Walkers, arrival, sense, touches
+from gensim.agents.road_users.senses import NEVER, WIDTH, Robot, Walkers, arrival, passing, sense, touches
 from gensim.agents.road_users.wrapper import RoadUsers, RoadUsersVector
 from gensim.envs.registry import ANY_WORLD
 
@@ -101,6 +101,16 @@ def test_a_robot_arrives_when_its_front_does(far: float, speed: float) -> None:
     place, toward = np.array([[2.0, far]]), np.array([[0.0, -speed]])
     assert arrival(place, toward)[0] == pytest.approx(min((far - 2.3) / speed, NEVER))
     assert arrival(place, -toward)[0] == NEVER and arrival(place * [1, 0], toward)[0] == 0
+
+
+@given(st.floats(-20, 20), st.floats(1, 40), st.floats(-4, 4), st.floats(1, 15), st.sampled_from((-1, 1)))
+@settings(max_examples=40, deadline=None)
+def test_a_robot_passes_where_it_will_be(ahead: float, left: float, drift: float, speed: float, side: int) -> None:
+    place, velocity = np.array([ahead, side * left]), np.array([drift, -side * speed])
+    when = left / speed
+    if when < 10:
+        assert passing(place, velocity) == pytest.approx((place + velocity * when)[0])
+    assert passing(place, -velocity) == pytest.approx(ahead)  # it has passed
 
 
 def test_a_touch_is_within_a_cars_sides() -> None:
@@ -329,6 +339,22 @@ def test_encounters_are_the_seeds_own_and_nobody_is_thrown_about() -> None:
     middling = gap_wanted(width, np.full(3, 0.5 / 1.15))
     np.testing.assert_allclose(middling, [2.2, 5.9, 9.6], atol=0.1)
     assert (np.diff([gap_wanted(width, np.full(3, t)) for t in (0, 0.5, 1)], axis=0) < 0).all()
+
+
+def test_slips_change_nothing_before_the_first() -> None:
+    pytest.importorskip("jupedsim")
+    from gensim.agents.road_users.source.street import encounter
+
+    slipped = 0
+    for seed in range(4):
+        one, other = encounter(seed), encounter(seed, slips=1.0)
+        assert not one.slips.any()
+        if one.place.shape != other.place.shape or not np.array_equal(one.place[0], other.place[0]):
+            continue  # somebody was thrown about, and another attempt was taken
+        first = int(np.argmax(other.slips.any(1))) if other.slips.any() else len(other.slips)
+        assert np.array_equal(one.place[: first + 1], other.place[: first + 1])
+        slipped += not np.array_equal(one.place, other.place)
+    assert slipped >= 2
 
 
 def test_what_does_not_ship_yet_is_said(tiny_world: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:

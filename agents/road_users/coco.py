@@ -14,9 +14,8 @@ import numpy as np
 
 from gensim.core.files import write_json
 
-KEYPOINTS = ("nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder", "left_elbow")
-KEYPOINTS += ("right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip", "left_knee", "right_knee")
-KEYPOINTS += ("left_ankle", "right_ankle")
+SIDED = ("eye", "ear", "shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+KEYPOINTS = ("nose", *(f"{side}_{part}" for part in SIDED for side in ("left", "right")))
 SKELETON = [[16, 14], [14, 12], [17, 15], [15, 13], [12, 13], [6, 12], [7, 13], [6, 7], [6, 8], [7, 9], [8, 10]]
 SKELETON += [[9, 11], [2, 3], [1, 2], [1, 3], [2, 4], [3, 5], [4, 6], [5, 7]]
 PERSON = {"id": 1, "name": "person", "supercategory": "person", "keypoints": list(KEYPOINTS), "skeleton": SKELETON}
@@ -41,9 +40,7 @@ def to_coco(
     """
     if len(people) != len(names):
         raise ValueError(f"{len(people)} frames and {len(names)} names: give one name a frame")
-    images = [
-        {"id": i + 1, "file_name": name, "height": shape[0], "width": shape[1]} for i, name in enumerate(names)
-    ]
+    images = [{"id": i + 1, "file_name": name, "height": shape[0], "width": shape[1]} for i, name in enumerate(names)]
     found = [_annotated(one, i + 1) for i, some in enumerate(people) for one in some if one["mask"].any()]
     annotations = [{"id": i + 1} | one for i, one in enumerate(found)]
     return {"info": {"description": "gensim"}, "images": images, "annotations": annotations, "categories": [PERSON]}
@@ -90,7 +87,7 @@ def _annotated(one: Mapping[str, Any], image: int) -> dict[str, Any]:
 
 def _keypoints(joints: np.ndarray, shape: tuple[int, ...]) -> list[list[float]]:
     """Column, row and COCO's 2 for seen, 1 for hidden, of each joint; zeros for who lies beyond the frame."""
-    inside = ((joints[:, :2] >= 0) & (joints[:, :2] < (shape[1], shape[0]))).all(1)
+    inside = np.all((joints[:, :2] >= 0) & (joints[:, :2] < (shape[1], shape[0])), axis=1)
     return [
         [round(float(x), 2), round(float(y), 2), 2 if seen >= 0.5 else 1] if within else [0, 0, 0]
         for (x, y, seen), within in zip(joints, inside)

@@ -1,4 +1,10 @@
-"""How the GAN of people is fitted to renders: first it guesses what they look like on average, then it is judged."""
+"""How the GAN of people is fitted to renders: first it guesses what they look like on average, then it is judged.
+
+In the game half of what is drawn is of persons that are known, who must also stay like their renders: what is asked for
+stays true while the critic makes it sharp, as in Image-to-Image Translation with Conditional Adversarial Networks
+(Isola et al., 2017), arXiv:1611.07004, and with a latent a person as in Optimizing the Latent Space of Generative
+Networks (Bojanowski et al., 2018), arXiv:1707.05776.
+"""
 
 from __future__ import annotations
 
@@ -27,15 +33,17 @@ class FitPeople:
     """Folder of renders."""
     out: Path = Path("runs/people/gan")
     """Folder of the fit; one that was stopped goes on from there."""
-    guess: int = 8000
+    guess: int = 12_000
     """Steps at first that foretell renders by their mean error, with a latent of its own for each person. The latents'
     law is then made standard normal: what they came to say is what an identity's latent says from then on."""
     guess_lr: float = 2e-3
     """Learning rate of these steps; it falls to zero."""
-    steps: int = 20_000
+    steps: int = 6000
     """Steps of the game between generator and critic, after these."""
     batch: int = 32
     """Pairs of pictures in a step."""
+    true: float = 0.02
+    """Weight, in the game, of the squared error of those who are known."""
     lr: float = 3e-4
     """Learning rate of Adam, of the game; over its last half it falls to a tenth."""
     gamma: tuple[float, float] = (1.0, 0.1)
@@ -96,6 +104,7 @@ class Fit:
         """Takes the levels of a smaller fit; the generator's stay as they are, and its last one adds nothing yet."""
         tensors, _ = load_tensors(folder / CHECKPOINT)
         self.net.load_state_dict(self.net.state_dict() | under("average.", tensors))
+        self.who.weight.copy_(tensors["who.weight"])
         self.net.requires_grad_(False)
         for part in self.net.grown():
             part.requires_grad_(True)
@@ -134,10 +143,7 @@ class Fit:
         )
         real, told, who = self.pictures.pairs(self.config.batch, chance)
         own = self.who(who)
-        drawn = self._drawn(told, own + 0.1 * torch.randn(own.shape, generator=chance))
-        goals = sizes_of(real, len(drawn))
-        misses = [(one - goal).square().flatten(1).sum(-1).mean() for one, goal in zip(drawn, goals)]
-        miss = torch.stack(misses).sum()
+        miss = missed(self._drawn(told, own + 0.1 * torch.randn(own.shape, generator=chance)), real)
         loss = miss + 0.05 * own.square().sum(-1).mean()
         self.guesser.zero_grad(set_to_none=True)
         loss.backward()
@@ -154,6 +160,7 @@ class Fit:
         of = first.weight[:, self.net.conditions :].double()
         first.bias.add_((of @ mean).float())
         first.weight[:, self.net.conditions :] = (of @ spread).float()
+        self.who.weight.copy_(torch.linalg.solve_triangular(spread, (own - mean).T, upper=False).T)
         self.average = {name: value.clone() for name, value in self.net.state_dict().items()}
 
     def _play(self, chance: torch.Generator) -> dict[str, float]:
@@ -164,7 +171,7 @@ class Fit:
             player.param_groups[0]["lr"] = c.lr * slow * (1.0 if part < 0.5 else max(0.1, 1 - 1.8 * (part - 0.5)))
         gamma = c.gamma[0] + (c.gamma[1] - c.gamma[0]) * min(1.0, 2 * part)
         with torch.no_grad():
-            real, drawn, told = self._both(chance)
+            real, drawn, told, _ = self._both(chance)
         if (self.step - c.guess) % c.penalise == 0:
             (good, rough), (bad, smooth) = (penalised(self.critic, some, told) for some in (real, drawn))
             loss = relativistic(good, bad) + c.penalise * gamma / 2 * (rough + smooth)
@@ -172,22 +179,28 @@ class Fit:
             good, bad = self.critic(real, told), self.critic(drawn, told)
             loss = relativistic(good, bad)
         self._take(self.players[1], loss)
-        real, drawn, told = self._both(chance)
+        real, drawn, told, miss = self._both(chance)
         with torch.no_grad():
             good = self.critic(real, told)
         self.critic.requires_grad_(False)
         fooled = relativistic(self.critic(drawn, told), good)
-        self._take(self.players[0], fooled)
+        self._take(self.players[0], fooled + c.true * miss)
         self.critic.requires_grad_(True)
         told_apart = (good.mean() - bad.mean()).item()
-        return {"critic": loss.item(), "drawn": fooled.item(), "apart": told_apart}
+        return {"critic": loss.item(), "drawn": fooled.item(), "apart": told_apart, "miss": miss.item()}
 
-    def _both(self, chance: torch.Generator) -> tuple[list[Tensor], list[Tensor], Tensor]:
-        """Pairs of real pictures and of drawn ones under the same conditions, of all sizes, altered alike."""
-        real, told, _ = self.pictures.pairs(self.config.batch, chance)
-        drawn = self._drawn(told, torch.randn((len(real), self.config.identity), generator=chance))
+    def _both(self, chance: torch.Generator) -> tuple[list[Tensor], list[Tensor], Tensor, Tensor]:
+        """Pairs of real pictures and of drawn ones under the same conditions, of all sizes, altered alike.
+
+        The first half of what is drawn is of the persons themselves, and how far it is off comes last.
+        """
+        real, told, who = self.pictures.pairs(self.config.batch, chance)
+        identity, known = torch.randn((len(real), self.config.identity), generator=chance), len(real) // 2
+        identity[:known] = self.who.weight.detach()[who[:known]]
+        drawn = self._drawn(told, identity)
+        miss = missed([one[:known] for one in drawn], real[:known])
         state = chance.get_state()
-        return altered(sizes_of(real, len(drawn)), chance), altered(drawn, _at(state)), told
+        return altered(sizes_of(real, len(drawn)), chance), altered(drawn, _at(state)), told, miss
 
     def _drawn(self, told: Tensor, identity: Tensor) -> list[Tensor]:
         """Pairs of pictures (n, 8, h, w) under pairs of conditions (n, 2 WIDTH), each pair of one identity (n, i)."""
@@ -232,6 +245,12 @@ class Fit:
         self.average = under("average.", tensors)
         self.step, self.seconds = int(about["step"]), float(about["seconds"])
         return True
+
+
+def missed(drawn: list[Tensor], real: Tensor) -> Tensor:
+    """Squared error, summed over pixels and sizes, of pictures (n, 8, h, w) of all sizes from real ones: a mean."""
+    misses = [(one - goal).square().flatten(1).sum(-1).mean() for one, goal in zip(drawn, sizes_of(real, len(drawn)))]
+    return torch.stack(misses).sum()
 
 
 def _at(state: Tensor) -> torch.Generator:

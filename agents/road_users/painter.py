@@ -100,7 +100,7 @@ class Painter:
         if about.get("format") != FORMAT or about.get("conditions") != WIDTH:
             raise ValueError(f"{path} holds no people of this version ({about}); fit them anew or give another file")
         hidden = {name: len(tensors[f"{name}.0.bias"]) for name in ("net.told", "joints.layers")}
-        net = Generator(WIDTH, int(about["identity"]), about["widths"], hidden["net.told"])
+        net = Generator(WIDTH, int(about["identity"]), about["widths"], hidden=hidden["net.told"])
         joints = Joints(WIDTH, hidden["joints.layers"])
         net.load_state_dict({k.removeprefix("net."): v.float() for k, v in tensors.items() if k.startswith("net.")})
         joints.load_state_dict(

@@ -22,18 +22,27 @@ FIRST = 2  # level that draws first, of 16x8 cells
 class Generator(nn.Module):
     """Pictures of what a condition says, of one identity: colours times coverage, and coverage.
 
-    What a picture shows comes in by a first grid of 4 by 2 cells and by scales and shifts of all channels (Perez et
-    al., 2017, arXiv:1709.07871), so that a batch is one convolution a layer. From 16x8 cells on each level draws what
-    it adds to the picture of the level before, 2 by 2 pixels a cell.
+    What a picture shows comes in by a first grid of 4 by 2 cells, by maps that are added to the first channels of the
+    next levels, up to 32x16 cells, and by scales and shifts of all channels (Perez et al., 2017, arXiv:1709.07871), so
+    that a batch is one convolution a layer. From 16x8 cells on each level draws what it adds to the picture of the
+    level before, 2 by 2 pixels a cell.
 
     Arguments:
         conditions: width of the condition.
         identity: width of the identity's latent, which is standard normal.
         widths: channels at 4x2, 8x4, 16x8 and 32x16 cells, for pictures of 32x16 and 64x32; one more makes 128x64.
+        maps: channels at 8x4, 16x8 and 32x16 cells that maps are added to.
         hidden: width of what condition and identity are read into.
     """
 
-    def __init__(self, conditions: int, identity: int, widths: Sequence[int], hidden: int = 256) -> None:
+    def __init__(
+        self,
+        conditions: int,
+        identity: int,
+        widths: Sequence[int],
+        maps: Sequence[int] = (80, 48, 16),
+        hidden: int = 256,
+    ) -> None:
         super().__init__()
         self.identity, self.conditions, self.widths = identity, conditions, tuple(widths)
         self.told = nn.Sequential(
@@ -47,6 +56,8 @@ class Generator(nn.Module):
         self.begin = nn.Linear(hidden, 8 * widths[0])
         self.convs = nn.ModuleList(nn.Conv2d(i, o, 3, padding=1) for i, o in zip([widths[0], *widths], widths))
         self.scales = nn.ModuleList(nn.Linear(hidden, 2 * width) for width in widths)
+        self.mapped = tuple(min(m, w) for m, w in zip(maps, widths[1:]))
+        self.maps = nn.ModuleList(nn.Linear(hidden, m * (8 << 2 * (i + 1))) for i, m in enumerate(self.mapped))
         self.outs = nn.ModuleList(nn.Conv2d(width, 4 * CHANNELS, 3, padding=1) for width in widths[FIRST:])
         _begin(self.convs)
         for out in self.outs:
@@ -75,7 +86,11 @@ class Generator(nn.Module):
         for level in range(FIRST + 1 + self.sizes.index(height)):
             x = x if level == 0 else F.interpolate(x, scale_factor=2.0)
             scale, shift = self.scales[level](w)[..., None, None].chunk(2, 1)  # (n, width, 1, 1)
-            x = F.leaky_relu(torch.addcmul(shift, self.convs[level](x), 1 + scale), SLOPE)  # (n, width, 4, 2 << level)
+            x = torch.addcmul(shift, self.convs[level](x), 1 + scale)  # (n, width, 4, 2 << level)
+            if 0 < level <= len(self.maps):
+                many = self.mapped[level - 1]
+                x[:, :many] += self.maps[level - 1](w).unflatten(-1, (many, *x.shape[2:]))
+            x = F.leaky_relu(x, SLOPE)
             if level >= FIRST:
                 told = F.pixel_shuffle(self.outs[level - FIRST](x), 2)  # (n, 4, 8, 4 << level)
                 drawn.insert(

@@ -35,7 +35,9 @@ def learn(
     if path.exists():
         tensors, about = load_tensors(path)
         if about.get("of") != f"{name}, {steps} steps":
-            raise ValueError(f"{path} is of {about.get('of')!r}, not {name}, {steps} steps; delete it, or give a folder")
+            raise ValueError(
+                f"{path} is of {about.get('of')!r}, not {name}, {steps} steps; delete it, or give a folder"
+            )
         net.load_state_dict(under("net.", tensors))
         refill(player, under("player.", tensors))
         step = int(about["step"])

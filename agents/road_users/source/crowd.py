@@ -19,8 +19,8 @@ HEIGHT = 128  # pixels of a picture, twice its width
 MOMENTS, SIDES = 4, 3  # poses of a person, and pictures of each
 CLOSE, FAR = 5.0, 40.0  # metres to the camera
 # What is changed of somebody, one at a time. Identity: colours and patterns that no attribute names, and proportions.
-CHANGES = ("age", "gender", "build", "height", "skin", "top", "bottom", "top_colour", "bottom_colour", "hair", "gait")
-CHANGES += ("azimuth", "identity")
+ORDERED = ("age", "gender", "build", "height", "skin", "top", "bottom", "top_colour", "bottom_colour", "hair", "gait")
+CHANGES = (*ORDERED, "azimuth", "identity")
 
 
 class Shots(NamedTuple):

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import jupedsim
 import numpy as np
@@ -24,7 +25,7 @@ DT, INNER = 0.1, 2  # seconds between two looks, and the simulator's steps in th
 STEPS = 160
 SLOPE, SURE = 1.6, np.log(0.95 / 0.05)  # of the law of gaps, a second; its log-odds where 95 % accept
 DELAY = 4  # steps until somebody careful answers what they see; twice that, distracted, and with recklessness
-MARGIN = 1.7  # seconds that recklessness takes off the second people like to keep
+MARGIN = 1.7  # seconds that recklessness takes off the second that people like to keep between them and a robot
 FASTEST = 4.5  # metres a second
 ROOM = 30.0  # metres of pavement to each side
 WAIT, CROSS, BACK, HURRY, STAND = range(5)
@@ -103,6 +104,16 @@ def _noticed(walkers: Walkers, place: np.ndarray, velocity: np.ndarray, step: in
     return Robot(place[step - ago] + then * ago[:, None] * DT, then, np.ones(len(walkers), bool))
 
 
+class Sight(NamedTuple):
+    """What each sees (n,): metres ahead at which the robot's middle passes, the seconds until it does, metres to the
+    kerb, and whether they are on the road."""
+
+    lane: np.ndarray
+    when: np.ndarray
+    to_kerb: np.ndarray
+    inside: np.ndarray
+
+
 class Mind:
     """What people have in mind: to wait, to cross, to step back or to hurry."""
 
@@ -132,26 +143,16 @@ class Mind:
         self.decided = np.where(before & looking, willing, self.decided)
         before_now = self.doing
         self.doing = np.where(near_kerb & ~self.decided, WAIT, CROSS)
-        self._answer(before_now == HURRY, inside, place, velocity, when, to_kerb, to_end)
+        self._answer(before_now == HURRY, Sight(passing(place, velocity), when, to_kerb, inside))
 
     def _when(self, place: np.ndarray, velocity: np.ndarray) -> np.ndarray:
         """Seconds until the robot comes, or NEVER: it has passed, or brakes to a stand."""
         slow = np.abs(velocity[:, 1]) < 0.6
         return np.where(slow & (np.abs(place[:, 1]) > HALF[0] + 0.7), NEVER, arrival(place, velocity))
 
-    def _answer(
-        self,
-        hurries: np.ndarray,
-        inside: np.ndarray,
-        place: np.ndarray,
-        velocity: np.ndarray,
-        when: np.ndarray,
-        to_kerb: np.ndarray,
-        to_end: np.ndarray,
-    ) -> None:
+    def _answer(self, hurries: np.ndarray, seen: Sight) -> None:
         """Who is on the road sees whether they and the robot will meet, and if so waits, steps back or hurries."""
-        w = self.walkers
-        lane = passing(place, velocity)  # metres ahead of them that the robot's middle passes
+        w, (lane, when, to_kerb, inside) = self.walkers, seen
         clear = np.maximum(lane + HALF[1] + 0.5, 0) / np.maximum(w.pace, 0.3)  # until they are past its path
         reach = np.maximum(lane - HALF[1] - 0.5, 0) / np.maximum(w.pace, 0.3)  # until they are in it
         margin = 1.0 - MARGIN * w.temperament
