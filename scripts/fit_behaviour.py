@@ -21,7 +21,7 @@ from gensim.core.files import atomic_path, load_arrays, write_json
 from gensim.core.progress import bar
 
 PART = 100  # encounters in a file
-SLIPS = 0.6  # share of people who now and then do what they would not
+SLIPS = 0.8  # share of people who now and then do what they would not
 NAMES = ("noticed", "bins", "own")
 
 
@@ -33,13 +33,13 @@ class FitBehaviour:
     """Folder of simulated encounters."""
     out: Path = Path("agents/road_users/behaviour.safetensors")
     """Where the weights go."""
-    encounters: int = 4000
+    encounters: int = 6000
     """How many to learn from; a tenth as many more are held out."""
-    steps: int = 6000
+    steps: int = 4000
     """Steps of Adam."""
-    batch: int = 48
+    batch: int = 160
     """Persons in a step."""
-    lr: float = 2e-3
+    lr: float = 3e-3
     """Learning rate, which falls to zero."""
     processes: int = 1
     """Simulators side by side."""

@@ -13,7 +13,7 @@ import tyro
 import gensim  # noqa: F401
 from gensim.agents.road_users import Person, RoadUser, RoadUsers
 from gensim.agents.road_users.painter import shipped
-from gensim.commands.people import People, _drawn, _pictures, _swept
+from gensim.commands.people import People, drawn, pictures, swept
 from gensim.core.frames import mosaic, write_png
 from gensim.core.video import VideoWriter
 
@@ -54,11 +54,11 @@ def sheet(options: Options) -> np.ndarray:
     """People at random above, a sweep a row below."""
     painter = shipped()
     asked = People(seed=options.seed, pixels=min(options.pixels, max(painter.heights)), scale=1)
-    some = _pictures(asked, painter, [_drawn(asked, i) for i in range(COLUMNS * ROWS)])
+    some = pictures(asked, painter, [drawn(asked, i) for i in range(COLUMNS * ROWS)])
     rows = [mosaic(some, COLUMNS)]
     for i, name in enumerate(SWEEPS):
         one = People(**vars(asked) | {"sweep": name, "count": 1, "seed": options.seed + 100 + i})
-        cells = _pictures(one, painter, _swept(one))
+        cells = pictures(one, painter, swept(one))
         blank = np.full((COLUMNS - len(cells), *cells.shape[1:]), cells[0, 0, 0], np.uint8)
         rows.append(mosaic(np.concatenate([cells, blank]), COLUMNS))
     return np.concatenate(rows)
@@ -68,7 +68,9 @@ def crossing(options: Options) -> tuple[list[np.ndarray], list[list[dict]]]:
     """Frames of a street on which people cross, and who is in each."""
     people = [
         RoadUser(Person(age=34, top_colour=(190, 40, 40), hair="long", identity=5), 13.0, -5.0, np.pi / 2, (2.0, 9.0)),
-        RoadUser(Person(age=9, gender="male", top="t-shirt", bottom="shorts", identity=8), 15.0, 5.5, -np.pi / 2, (2, 9)),
+        RoadUser(
+            Person(age=9, gender="male", top="t-shirt", bottom="shorts", identity=8), 15.0, 5.5, -np.pi / 2, (2, 9)
+        ),
         RoadUser(Person(age=75, gender="male", top="coat", hair="bald", identity=2), 18.0, -4.2, np.pi / 2, None, 0.0),
     ]
     env = RoadUsers(gym.make("gensim/Driving-v0", labels=True), people)

@@ -76,14 +76,14 @@ def run(options: People) -> int:
     if options.out.suffix == ".mp4":
         _walk(options, painter)
     else:
-        pairs = _swept(options) if options.sweep else [_drawn(options, i) for i in range(options.count)]
+        pairs = swept(options) if options.sweep else [drawn(options, i) for i in range(options.count)]
         columns = len(pairs) // options.count if options.sweep else int(np.ceil(np.sqrt(2 * options.count)))
-        write_png(options.out, mosaic(_pictures(options, painter, pairs), columns))
+        write_png(options.out, mosaic(pictures(options, painter, pairs), columns))
     print(f"{options.out}: people drawn by a GAN that learned from renders")
     return 0
 
 
-def _drawn(options: People, index: int) -> tuple[Person, View]:
+def drawn(options: People, index: int) -> tuple[Person, View]:
     """Somebody who fits the order, and a view."""
     from gensim.agents.road_users.person import BOTTOMS, GAITS, GENDERS, HAIRS, TOPS, Person, View
 
@@ -110,7 +110,7 @@ def _drawn(options: People, index: int) -> tuple[Person, View]:
     return Person(identity=options.seed + index, **person), view  # type: ignore[arg-type]
 
 
-def _swept(options: People) -> list[tuple[Person, View]]:
+def swept(options: People) -> list[tuple[Person, View]]:
     """A row a person, in which one attribute changes."""
     from gensim.agents.road_users.person import CHOICES, LIMITS
 
@@ -128,7 +128,7 @@ def _swept(options: People) -> list[tuple[Person, View]]:
         known = ", ".join([*CHOICES, *ends, "top_colour", "bottom_colour"])
         raise ValueError(f"sweep={name!r}: give one of {known}")
     found = []
-    for person, view in (_drawn(options, i) for i in range(options.count)):
+    for person, view in (drawn(options, i) for i in range(options.count)):
         view = view if name == "azimuth" else replace(view, azimuth=0.5)
         person = replace(person, bottom="trousers") if name == "top" else person
         person = replace(person, top="shirt") if name == "bottom" else person
@@ -145,7 +145,7 @@ def _hues() -> np.ndarray:
     return cv2.cvtColor(hues.astype(np.uint8)[None], cv2.COLOR_HSV2RGB)[0] / 255
 
 
-def _pictures(options: People, painter: Painter, pairs: list[tuple[Person, View]]) -> np.ndarray:
+def pictures(options: People, painter: Painter, pairs: list[tuple[Person, View]]) -> np.ndarray:
     """Pictures uint8 (n, h, w, 3) of persons in views, before a plain ground."""
     x = painter.people([person for person, _ in pairs], [view for _, view in pairs], options.pixels)
     shown = x[..., :3] * 255 + (1 - x[..., 3:]) * np.array(SHADE)
@@ -157,11 +157,11 @@ def _walk(options: People, painter: Painter) -> None:
     from gensim.agents.road_users.person import STRIDE
     from gensim.core.video import VideoWriter
 
-    person, view = _drawn(options, 0)
-    frames = max(2, round(options.seconds * FPS))
+    person, view = drawn(options, 0)
+    count = max(2, round(options.seconds * FPS))
     rate = SPEEDS[person.gait] / (STRIDE[person.gait] * person.tall)  # strides a second
-    views = [replace(view, phase=i * rate / FPS % 1, azimuth=2 * np.pi * i / frames) for i in range(frames)]
-    pictures = _pictures(options, painter, [(person, one) for one in views])
-    with VideoWriter(options.out, FPS, pictures.shape[1:3]) as video:
-        for picture in pictures:
+    views = [replace(view, phase=i * rate / FPS % 1, azimuth=2 * np.pi * i / count) for i in range(count)]
+    frames = pictures(options, painter, [(person, one) for one in views])
+    with VideoWriter(options.out, FPS, frames.shape[1:3]) as video:
+        for picture in frames:
             video.write(picture)

@@ -1,0 +1,33 @@
+"""How probable is failure? Splitting finds the ways to fail, a mixture about them is sampled and weighed."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gensim.rare.explore import explore
+from gensim.rare.mixture import Mixture, begun, closer, pooled
+from gensim.rare.problem import Problem
+from gensim.rare.result import Estimate, weighed
+
+
+def estimate(problem: Problem, rng: np.random.Generator, calls: int = 20_000, refine: int = 4) -> Estimate:
+    """The probability of a problem's event, in at most so many calls.
+
+    Half of the calls go to splitting, which finds where failures are; some to bringing the mixture closer to them; the
+    rest are drawn from the mixture, independently of all before, and are all that the estimate is made of.
+    """
+    x, far = explore(problem, rng, max(calls // 24, 50))
+    if not (far <= 0).any():
+        nothing = np.zeros((0, problem.dims))
+        return Estimate(0.0, 0.0, 1.0, 0.0, 0.0, problem.calls, nothing, None, ("no failure was found",))
+    mixture = begun(x, far, lambda between: problem(between) <= 0, rng, 24)
+    tried: list[tuple[Mixture, np.ndarray]] = []
+    fars: list[np.ndarray] = []
+    for _ in range(refine):
+        tried.append((mixture, mixture.sample(calls // 20, rng)))
+        fars.append(problem(tried[-1][1]))
+        drawn, w = pooled(tried)
+        mixture = closer(mixture, drawn, np.concatenate(fars), w)
+    last = mixture.sample(calls - problem.calls, rng)
+    failed = problem(last) <= 0
+    return weighed(mixture.log_weight(last), failed, last, problem.calls)

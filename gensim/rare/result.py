@@ -1,0 +1,71 @@
+"""What is said of a probability: how large, how sure, at what cost, and whether to believe it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+Z = 1.959964  # of a two-sided interval of 95 %
+FEW, HEAVY = 50.0, 0.2  # effective samples under which, and largest weight's share over which, nothing is believed
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The probability of an event.
+
+    Arguments:
+        p: the estimate; low and high: its 95 % interval.
+        effective: how many equal samples its weights are worth.
+        largest: share 0..1 of the largest weight.
+        calls: evaluations of the event, those that trained proposals included.
+        failures: choices (k, dims) that fail, of those seen.
+        likeliest: the most likely of them (dims,), None if there is none.
+        doubts: why it is not to be believed; empty where nothing speaks against it.
+    """
+
+    p: float
+    low: float
+    high: float
+    effective: float
+    largest: float
+    calls: int
+    failures: np.ndarray
+    likeliest: np.ndarray | None
+    doubts: tuple[str, ...] = field(default=())
+
+    @property
+    def trusted(self) -> bool:
+        """Whether nothing speaks against it."""
+        return not self.doubts
+
+    def told(self) -> dict[str, Any]:
+        """The same as JSON has it, without the failures themselves."""
+        numbers = {name: getattr(self, name) for name in ("p", "low", "high", "effective", "largest", "calls")}
+        return numbers | {"failures": len(self.failures), "doubts": list(self.doubts), "trusted": self.trusted}
+
+
+def weighed(log_w: np.ndarray, failed: np.ndarray, choices: np.ndarray, calls: int) -> Estimate:
+    """The estimate of independent draws: log-weights (n,), whether each failed (n,), and choices (n, dims).
+
+    The interval is of the logarithm, by the delta method: it is never below zero.
+    """
+    n = len(log_w)
+    w = np.where(failed, np.exp(log_w), 0.0)
+    p = float(w.mean())
+    if not p > 0:
+        high = float(-np.log(0.05) / n)  # the rule of three, of plain draws
+        return Estimate(0.0, 0.0, high, 0.0, 0.0, calls, choices[:0], None, ("no failure was drawn",))
+    error = float(w.std(ddof=1) / np.sqrt(n) / p)
+    spread = np.sqrt(np.log1p(error**2))
+    effective, largest = float(w.sum() ** 2 / (w**2).sum()), float(w.max() / w.sum())
+    doubts = []
+    if effective < FEW:
+        doubts.append(f"only {effective:.0f} effective samples")
+    if largest > HEAVY:
+        doubts.append(f"one weight makes {largest:.0%} of the estimate")
+    some = choices[failed]
+    likeliest = some[np.argmin((some**2).sum(1))]
+    ends = p * np.exp(-Z * spread), p * np.exp(Z * spread)
+    return Estimate(p, *map(float, ends), effective, largest, calls, some, likeliest, tuple(doubts))
