@@ -52,7 +52,7 @@ def weighed(log_w: np.ndarray, failed: np.ndarray, choices: np.ndarray, calls: i
     The interval is of the logarithm, by the delta method: it is never below zero.
     """
     n = len(log_w)
-    w = np.where(failed, np.exp(log_w), 0.0)
+    w: np.ndarray = np.where(failed, np.exp(log_w), 0.0)
     p = float(w.mean())
     if not p > 0:
         high = float(-np.log(0.05) / n)  # the rule of three, of plain draws
@@ -67,5 +67,5 @@ def weighed(log_w: np.ndarray, failed: np.ndarray, choices: np.ndarray, calls: i
         doubts.append(f"one weight makes {largest:.0%} of the estimate")
     some = choices[failed]
     likeliest = some[np.argmin((some**2).sum(1))]
-    ends = p * np.exp(-Z * spread), p * np.exp(Z * spread)
-    return Estimate(p, *map(float, ends), effective, largest, calls, some, likeliest, tuple(doubts))
+    low, high = (float(p * np.exp(sign * Z * spread)) for sign in (-1, 1))
+    return Estimate(p, low, high, effective, largest, calls, some, likeliest, tuple(doubts))
