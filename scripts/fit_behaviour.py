@@ -13,7 +13,7 @@ import numpy as np
 import torch
 import tyro
 
-from gensim.agents.road_users.behaviour import Behaviour, binned, velocity
+from gensim.agents.road_users.behaviour import Behaviour, aimed, binned
 from gensim.agents.road_users.senses import Robot, sense
 from gensim.agents.road_users.source.street import Encounter, encounter
 from gensim.core.circumstances import circumstances, tell
@@ -80,7 +80,7 @@ def main(config: FitBehaviour) -> None:
 
 
 def simulated(config: FitBehaviour) -> tuple[np.ndarray, ...]:
-    """What everybody noticed (p, t, WIDTH), the bins of what they did then (p, t, 2), and whether that was no slip
+    """What everybody noticed (p, t, WIDTH), the bins of what they then aimed at (p, t, 2), and whether that was no slip
     (p, t); the held-out ones first."""
     config.data.mkdir(parents=True, exist_ok=True)
     firsts = range(config.seed, config.seed + config.encounters * 11 // 10, PART)
@@ -102,19 +102,18 @@ def simulate(first: int, path: Path) -> None:
 
 
 def learned(e: Encounter, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What each of an encounter noticed (n, t - 1, WIDTH), the bins of what they did then (n, t - 1, 2), and whether
-    that was no slip (n, t - 1)."""
+    """What each of an encounter noticed (n, t - 1, WIDTH), the bins of what they then aimed at (n, t - 1, 2), and
+    whether that was no slip (n, t - 1)."""
     t, n = e.place.shape[:2]
     w, goal = e.walkers, np.broadcast_to(e.walkers.goal, (t, n, 2))
-    bins = binned(e.velocity, goal, rng.random((t, n, 2)))
+    bins = binned(aimed(e.velocity[:-1], e.velocity[1:]), goal[1:], rng.random((t - 1, n, 2)))
     every = lambda x: np.broadcast_to(x, (t, *x.shape)).reshape(t * n, *x.shape[1:])  # noqa: E731
     traits = {name: every(getattr(w, name)) for name in ("goal", "kerbs", "pace", "temperament", "age", "distracted")}
-    moving = velocity(bins, goal).reshape(t * n, 2)  # as it will be when it is its own past
-    now = replace(w, place=e.place.reshape(t * n, 2), velocity=moving, **traits)
+    now = replace(w, place=e.place.reshape(t * n, 2), velocity=e.velocity.reshape(t * n, 2), **traits)
     beside = lambda x: np.repeat(x, n, 0)  # noqa: E731
     robot = Robot(beside(e.robot_place), beside(e.robot_velocity), np.ones(t * n, bool))
     noticed = sense(now, robot, np.repeat(np.arange(t), n)).reshape(t, n, -1)
-    return noticed[:-1].swapaxes(0, 1), bins[1:].swapaxes(0, 1), ~e.slips[:-1].T
+    return noticed[:-1].swapaxes(0, 1), bins.swapaxes(0, 1), ~e.slips[:-1].T
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from test_people import small
 from tiny import SIZE, same
 
-from gensim.agents.road_users.behaviour import AHEAD, LEFT, Behaviour, binned, velocity
+from gensim.agents.road_users.behaviour import AHEAD, LEFT, Behaviour, aimed, binned, followed, velocity
 from gensim.agents.road_users.camera import Camera
 from gensim.agents.road_users.person import Person
 from gensim.agents.road_users.scene import RoadUser, Scenes
@@ -161,6 +161,19 @@ def test_binning_keeps_the_mean(ahead: float, left: float, turn: float) -> None:
     u = np.random.default_rng(1).random((n, 2))
     bins = binned(np.tile(move, (n, 1)), np.tile(goal, (n, 1)), u)
     np.testing.assert_allclose(velocity(bins, np.tile(goal, (n, 1))).mean(0), move, atol=0.012)
+
+
+@given(st.integers(0, 2**32))
+@settings(max_examples=20, deadline=None)
+def test_what_is_aimed_at_is_what_a_velocity_follows(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    before, aim = rng.normal(size=(2, 5, 2))
+    np.testing.assert_allclose(aimed(before, followed(before, aim)), aim, atol=1e-9)
+    now = before
+    for _ in range(5):
+        now = followed(now, aim)
+    share = np.linalg.norm(now - aim, axis=1) / np.linalg.norm(before - aim, axis=1)
+    np.testing.assert_allclose(share, np.exp(-1), atol=0.03)  # half a second is the time of relaxation
 
 
 def test_a_behaviour_is_saved_and_read_and_refuses_other_files(tmp_path: Path) -> None:

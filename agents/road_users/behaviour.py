@@ -1,4 +1,9 @@
-"""What a person does next: a law over velocities, given all they noticed so far, sampled with its log-probability."""
+"""What a person aims at next: a law over velocities, given all they noticed so far, sampled with its log-probability.
+
+Somebody's own velocity follows what they aim at within half a second, as in the social force model. The law is over
+aims and not over velocities, for a velocity is almost what it was a moment ago: who learns to foretell that learns to
+go on whatever comes (Fighting Copycat Agents in Behavioral Cloning, Wen et al., 2020, arXiv:2010.14876).
+"""
 
 from __future__ import annotations
 
@@ -15,12 +20,13 @@ from gensim.core.files import load_tensors, save_tensors
 
 AHEAD = np.linspace(-1.4, 3.2, 24)  # metres a second, towards the goal
 LEFT = np.linspace(-1.0, 1.0, 11)  # and to the left of it
-FORMAT = "gensim road users behaviour 1"
+FOLLOW = 0.19  # of what is between a velocity and what is aimed at, in a step: relaxation in 0.5 s, by 0.05 s twice
+FORMAT = "gensim road users behaviour 2"
 WEIGHTS = Path(__file__).parent / "behaviour.safetensors"
 
 
 class Behaviour(nn.Module):
-    """p(velocity | what was noticed), step after step of 0.1 s: first how fast ahead, then how fast to the left.
+    """p(aim | what was noticed), step after step of 0.1 s: first how fast ahead, then how fast to the left.
 
     A recurrent cell remembers what was noticed, so that somebody may take their time to answer.
 
@@ -46,11 +52,11 @@ class Behaviour(nn.Module):
         out, h = self.cell(x, h)
         return F.silu(self.mid(torch.cat([x, out], -1))), h
 
-    def log_prob(self, noticed: Tensor, velocity: Tensor) -> Tensor:
-        """Log-probabilities (n, t) of velocities, as bins (n, t, 2) of AHEAD and LEFT, that followed on each step."""
+    def log_prob(self, noticed: Tensor, aims: Tensor) -> Tensor:
+        """Log-probabilities (n, t) of aims, as bins (n, t, 2) of AHEAD and LEFT, that followed on each step."""
         x, _ = self.read(noticed)
-        ahead = self.ahead(x).log_softmax(-1).gather(-1, velocity[..., :1])[..., 0]
-        return ahead + self._left(x, velocity[..., 0]).gather(-1, velocity[..., 1:])[..., 0]
+        ahead = self.ahead(x).log_softmax(-1).gather(-1, aims[..., :1])[..., 0]
+        return ahead + self._left(x, aims[..., 0]).gather(-1, aims[..., 1:])[..., 0]
 
     @torch.no_grad()
     def sample(self, noticed: Tensor, h: Tensor, u: np.ndarray) -> tuple[np.ndarray, np.ndarray, Tensor]:
@@ -108,6 +114,16 @@ def velocity(bins: np.ndarray, goal: np.ndarray) -> np.ndarray:
     ahead, left = AHEAD[bins[..., 0]][..., None], LEFT[bins[..., 1]][..., None]
     across = np.stack([-goal[..., 1], goal[..., 0]], -1)
     return ahead * goal + left * across
+
+
+def followed(velocity: np.ndarray, aim: np.ndarray) -> np.ndarray:
+    """Velocities (n, 2) a step after velocities (n, 2) of people who aim at others (n, 2)."""
+    return velocity + FOLLOW * (aim - velocity)
+
+
+def aimed(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """What was aimed at (..., 2) where a velocity (..., 2) became another one: the inverse of `followed`."""
+    return before + (after - before) / FOLLOW
 
 
 def binned(moves: np.ndarray, goal: np.ndarray, u: np.ndarray) -> np.ndarray:

@@ -3,7 +3,9 @@
 In the game half of what is drawn is of persons that are known, who must also stay like their renders: what is asked for
 stays true while the critic makes it sharp, as in Image-to-Image Translation with Conditional Adversarial Networks
 (Isola et al., 2017), arXiv:1611.07004, and with a latent a person as in Optimizing the Latent Space of Generative
-Networks (Bojanowski et al., 2018), arXiv:1707.05776.
+Networks (Bojanowski et al., 2018), arXiv:1707.05776. And what was asked for must be read off whoever is drawn, by a
+network that learned it from the same renders, as in Conditional Image Synthesis with Auxiliary Classifier GANs (Odena
+et al., 2017), arXiv:1610.09585.
 """
 
 from __future__ import annotations
@@ -15,14 +17,17 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from gensim.agents.road_users.judge import reader
+from gensim.agents.road_users.judge.learner import learn
 from gensim.agents.road_users.pictures import Pictures
 from gensim.core.checkpoint import moments, over, refill, under
 from gensim.core.files import load_tensors, save_tensors
 from gensim.core.progress import bar
 from gensim.models.gan import Critic, Generator, altered, penalised, relativistic, sizes_of
 
-CHECKPOINT = Path("fit") / "checkpoint.safetensors"
+CHECKPOINT, READER = Path("fit") / "checkpoint.safetensors", Path("fit") / "reader.safetensors"
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,10 @@ class FitPeople:
     """Pairs of pictures in a step."""
     true: float = 0.02
     """Weight, in the game, of the squared error of those who are known."""
+    asked: float = 0.1
+    """Weight, in the game, of how far what is read off those who are drawn is off what was asked for."""
+    read_steps: int = 2500
+    """Steps of what reads it."""
     lr: float = 3e-4
     """Learning rate of Adam, of the game; over its last half it falls to a tenth."""
     gamma: tuple[float, float] = (1.0, 0.1)
@@ -95,6 +104,7 @@ class Fit:
         self.players = [
             torch.optim.Adam(net.parameters(), config.lr, betas=(0.0, 0.99)) for net in (self.net, self.critic)
         ]
+        self.reader = reader.Reader().eval().requires_grad_(False)
         self.step, self.seconds = 0, 0.0
         self.parts: dict[str, torch.nn.Module] = {"net.": self.net, "critic.": self.critic, "who.": self.who}
         self.optimisers = {"guesser.": self.guesser, "draws.": self.players[0], "judges.": self.players[1]}
@@ -179,28 +189,32 @@ class Fit:
             good, bad = self.critic(real, told), self.critic(drawn, told)
             loss = relativistic(good, bad)
         self._take(self.players[1], loss)
-        real, drawn, told, miss = self._both(chance)
+        real, drawn, told, untrue = self._both(chance)
         with torch.no_grad():
             good = self.critic(real, told)
         self.critic.requires_grad_(False)
         fooled = relativistic(self.critic(drawn, told), good)
-        self._take(self.players[0], fooled + c.true * miss)
+        self._take(self.players[0], fooled + untrue)
         self.critic.requires_grad_(True)
         told_apart = (good.mean() - bad.mean()).item()
-        return {"critic": loss.item(), "drawn": fooled.item(), "apart": told_apart, "miss": miss.item()}
+        return {"critic": loss.item(), "drawn": fooled.item(), "apart": told_apart, "untrue": untrue.item()}
 
     def _both(self, chance: torch.Generator) -> tuple[list[Tensor], list[Tensor], Tensor, Tensor]:
         """Pairs of real pictures and of drawn ones under the same conditions, of all sizes, altered alike.
 
-        The first half of what is drawn is of the persons themselves, and how far it is off comes last.
+        The first half of what is drawn is of the persons themselves. Last comes what it costs that they are not like
+        their renders, and that all are not as was asked for.
         """
         real, told, who = self.pictures.pairs(self.config.batch, chance)
         identity, known = torch.randn((len(real), self.config.identity), generator=chance), len(real) // 2
         identity[:known] = self.who.weight.detach()[who[:known]]
         drawn = self._drawn(told, identity)
-        miss = missed([one[:known] for one in drawn], real[:known])
+        untrue = self.config.true * missed([one[:known] for one in drawn], real[:known])
+        small = F.avg_pool2d(drawn[0], self.config.height // 64)
+        read, _ = self.reader(torch.cat(small.chunk(2, 1)))
+        untrue = untrue + self.config.asked * reader.missed(read, torch.cat(told.chunk(2, -1)))
         state = chance.get_state()
-        return altered(sizes_of(real, len(drawn)), chance), altered(drawn, _at(state)), told, miss
+        return altered(sizes_of(real, len(drawn)), chance), altered(drawn, _at(state)), told, untrue
 
     def _drawn(self, told: Tensor, identity: Tensor) -> list[Tensor]:
         """Pairs of pictures (n, 8, h, w) under pairs of conditions (n, 2 WIDTH), each pair of one identity (n, i)."""
@@ -247,6 +261,15 @@ class Fit:
         return True
 
 
+def learn_to_read(net: reader.Reader, config: FitPeople, quiet: bool = False) -> None:
+    """Fits what reads attributes off pictures of 64 by 32, or takes it from the fit's folder, or the smaller's."""
+    pictures, path = Pictures.load(config.data, quiet=quiet), (config.grown or config.out) / READER
+    torch.manual_seed(config.seed + 1)
+    own = reader.Reader()
+    learn(own, lambda _, chance: reader.loss(own, pictures, 64, chance), path, config.read_steps, 2e-3, "learn to read")
+    net.load_state_dict(own.state_dict())
+
+
 def missed(drawn: list[Tensor], real: Tensor) -> Tensor:
     """Squared error, summed over pixels and sizes, of pictures (n, 8, h, w) of all sizes from real ones: a mean."""
     misses = [(one - goal).square().flatten(1).sum(-1).mean() for one, goal in zip(drawn, sizes_of(real, len(drawn)))]
@@ -263,6 +286,7 @@ def fit(config: FitPeople, quiet: bool = False) -> Fit:
     """Fits, or goes on with a fit that was stopped."""
     run = Fit(config, Pictures.load(config.data, config.height, quiet=quiet))
     run.load()
+    learn_to_read(run.reader, config, quiet)
     total, saved = config.guess + config.steps, time.time()
     shown = bar(total, "fit people", json=quiet, unit="step")
     shown.update(run.step)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gensim.agents.road_users.behaviour import Behaviour, velocity
+from gensim.agents.road_users.behaviour import Behaviour, followed, velocity
 from gensim.agents.road_users.camera import Camera
 from gensim.agents.road_users.compositor import Cast
 from gensim.agents.road_users.person import GAITS, STRIDE, WIDTH, Person, looks, seen_so
@@ -178,12 +178,13 @@ class Scenes:
             next_velocity = w.goal * w.pace[:, None]
             now.log_prob = np.zeros(len(w))
         else:
-            next_velocity = self._chosen(live, part)
+            next_velocity = followed(w.velocity, self._chosen(live, part))
         w.velocity = np.where(live[:, None], next_velocity, w.velocity)
         w.place = w.place + np.where(live[:, None], w.velocity * DT, 0.0)
         self._pose(live)
 
     def _chosen(self, live: np.ndarray, part: int) -> np.ndarray:
+        """What people aim at (n, 2)."""
         assert self.behaviour is not None
         now, w = self.now, self.now.walkers
         robot = self.robots()

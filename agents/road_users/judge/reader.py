@@ -67,10 +67,15 @@ def loss(net: Reader, pictures: Pictures, pairs: int, chance: torch.Generator) -
     told = torch.cat(told.chunk(2, -1))  # (2 n, WIDTH)
     x = torch.cat(real.chunk(2, 1))  # (2 n, 4, h, w)
     found, own = net(blurred(x, chance))
-    total = sum((_miss(name, found[name], told[:, part]) for name, part in _told().items()), torch.zeros(()))
+    total = missed(found, told)
     alike = own[:pairs] @ own[pairs:].T / 0.1  # (n, n)
     same = torch.arange(pairs)
     return total + (F.cross_entropy(alike, same) + F.cross_entropy(alike.T, same)) / 2
+
+
+def missed(found: dict[str, Tensor], told: Tensor) -> Tensor:
+    """How far what is read (n, k) is off what conditions (n, WIDTH) say, all attributes together: a mean ()."""
+    return sum((_miss(name, found[name], told[:, part]) for name, part in _told().items()), torch.zeros(()))
 
 
 def blurred(x: Tensor, chance: torch.Generator) -> Tensor:
