@@ -14,6 +14,7 @@ import torch
 import tyro
 
 from gensim.agents.road_users.behaviour import Behaviour, aimed, binned
+from gensim.agents.road_users.learner import learn
 from gensim.agents.road_users.senses import Robot, sense
 from gensim.agents.road_users.source.street import Encounter, encounter
 from gensim.core.circumstances import circumstances, tell
@@ -48,27 +49,18 @@ class FitBehaviour:
 
 
 def main(config: FitBehaviour) -> None:
-    """Simulates what is not there, fits, and says how well held-out people are foretold."""
+    """Simulates what is not there, fits or goes on, and says how well held-out people are foretold."""
     noticed, bins, own = simulated(config)
     held = len(noticed) // 11
     torch.manual_seed(config.seed)
     model = Behaviour()
-    player = torch.optim.Adam(model.parameters(), config.lr)
-    chance = np.random.default_rng(config.seed)
-    shown = bar(config.steps, "fit behaviour", unit="step")
-    for step in range(config.steps):
-        player.param_groups[0]["lr"] = config.lr * min(1.0, (step + 1) / 100, 1.4 * (1 - step / config.steps))
-        some = chance.integers(held, len(noticed), config.batch)
+
+    def cost(_: int, chance: torch.Generator) -> torch.Tensor:
+        some = held + torch.randint(len(noticed) - held, (config.batch,), generator=chance).numpy()
         x, y, counts = (torch.from_numpy(part[some]) for part in (noticed, bins, own))
-        loss = -(model.log_prob(x.float(), y.long()) * counts).sum() / counts.sum()
-        player.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        player.step()
-        shown.update()
-        if step % 100 == 0:
-            shown.set_postfix(nats=f"{loss.item():.3f}")
-    shown.close()
+        return -(model.log_prob(x.float(), y.long()) * counts).sum() / counts.sum()
+
+    learn(model, cost, config.data / "fit.safetensors", config.steps, config.lr, "behaviour", clip=1.0)
     with torch.no_grad():
         x, y, counts = (torch.from_numpy(part[:held]) for part in (noticed, bins, own))
         log_p = torch.cat([model.log_prob(a.float(), b.long()) for a, b in zip(x.split(64), y.split(64))])

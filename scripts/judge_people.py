@@ -29,8 +29,8 @@ from torch import Tensor
 
 from gensim.agents.road_users.judge import autoencoder, reader
 from gensim.agents.road_users.judge.autoencoder import Autoencoder
-from gensim.agents.road_users.judge.learner import learn
 from gensim.agents.road_users.judge.realism import Whitened, frechet, precision_recall
+from gensim.agents.road_users.learner import learn
 from gensim.agents.road_users.painter import WEIGHTS, Painter, latents
 from gensim.agents.road_users.person import GAITS, WIDTH, slices
 from gensim.agents.road_users.pictures import Pictures

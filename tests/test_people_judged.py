@@ -17,8 +17,8 @@ from gensim.agents.road_users.coco import counted, write_coco
 from gensim.agents.road_users.compositor import Cast, compose
 from gensim.agents.road_users.judge import autoencoder, reader
 from gensim.agents.road_users.judge.autoencoder import Autoencoder
-from gensim.agents.road_users.judge.learner import learn
 from gensim.agents.road_users.judge.realism import Whitened, frechet, precision_recall
+from gensim.agents.road_users.learner import learn
 from gensim.agents.road_users.person import CHOICES, WIDTH, Person, View, condition, slices, to_dict
 from gensim.agents.road_users.pictures import Pictures
 from tests.test_people import small, some_pictures
@@ -136,7 +136,7 @@ def test_a_stopped_fit_of_a_judge_goes_on_as_if_it_had_not(tmp_path: Path) -> No
 
     whole = fitted(tmp_path / "a", None)
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("gensim.agents.road_users.judge.learner.SAVE", 0.0)
+        patch.setattr("gensim.agents.road_users.learner.SAVE", 0.0)
         fitted(tmp_path / "b", 3)
     again = fitted(tmp_path / "b", None)
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in whole.state_dict().items())

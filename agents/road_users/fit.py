@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gensim.agents.road_users.judge import reader
-from gensim.agents.road_users.judge.learner import learn
+from gensim.agents.road_users.learner import learn
 from gensim.agents.road_users.pictures import Pictures
 from gensim.core.checkpoint import moments, over, refill, under
 from gensim.core.files import load_tensors, save_tensors

@@ -23,6 +23,7 @@ def learn(
     steps: int,
     lr: float,
     name: str,
+    clip: float | None = None,
 ) -> None:
     """Fits `net` by Adam for some steps at a rate that falls to zero; a file of as many steps is read instead.
 
@@ -30,6 +31,7 @@ def learn(
         loss: of a step, given its number and its chances.
         path: file of weights, moments and steps.
         name: what the bar says.
+        clip: norm over which gradients are cut.
     """
     player, step = torch.optim.Adam(net.parameters(), lr, betas=(0.9, 0.99)), 0
     if path.exists():
@@ -49,6 +51,8 @@ def learn(
         value = loss(step, torch.Generator().manual_seed(step))
         player.zero_grad(set_to_none=True)
         value.backward()
+        if clip is not None:
+            nn.utils.clip_grad_norm_(net.parameters(), clip)
         player.step()
         step += 1
         shown.update()
