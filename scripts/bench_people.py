@@ -2,7 +2,7 @@
 """How fast people are drawn, and whole scenes of them, on this machine.
 
 "Alone" is the painter: conditions and identities in, pictures out, in batches. "Scenes" is what a vector environment
-does each step: people walk on, are drawn, and are put into frames of 96 by 96 pixels with depth; near ones are drawn
+does each step: people walk on, are drawn, and are put into frames of 64 by 96 pixels with depth; near ones are drawn
 at 64 by 32 and 128 by 64 pixels, far ones at 32 by 16. Medians of rounds that take turns.
 """
 

@@ -33,7 +33,7 @@ class FitBehaviour:
     data: Path = Path("runs/people/encounters")
     """Folder of simulated encounters."""
     out: Path = Path("agents/road_users/behaviour.safetensors")
-    """Where the weights go."""
+    """Where the weights go, and beside them a JSON of how well held-out people are foretold."""
     encounters: int = 6000
     """How many to learn from; a tenth as many more are held out."""
     steps: int = 4000
@@ -60,14 +60,15 @@ def main(config: FitBehaviour) -> None:
         x, y, counts = (torch.from_numpy(part[some]) for part in (noticed, bins, own))
         return -(model.log_prob(x.float(), y.long()) * counts).sum() / counts.sum()
 
-    learn(model, cost, config.data / "fit.safetensors", config.steps, config.lr, "behaviour", clip=1.0)
+    of = f"{config.encounters} encounters, batches of {config.batch}, seed {config.seed}"
+    learn(model, cost, config.data / "fit.safetensors", config.steps, config.lr, "behaviour", of, clip=1.0)
     with torch.no_grad():
         x, y, counts = (torch.from_numpy(part[:held]) for part in (noticed, bins, own))
         log_p = torch.cat([model.log_prob(a.float(), b.long()) for a, b in zip(x.split(64), y.split(64))])
         nats = -(log_p * counts).sum().item() / counts.sum().item()
     model.save(config.out)
     about = {"heldout_nats_a_step": round(nats, 4), "persons": len(noticed) - held, "heldout_persons": held}
-    write_json(Path("results/behaviour.json"), about | {"steps": config.steps} | circumstances())
+    write_json(config.out.with_suffix(".json"), about | {"steps": config.steps} | circumstances())
     print(f"held-out people: {nats:.3f} nats a step of 0.1 s, of {held} persons")
 
 

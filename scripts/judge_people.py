@@ -12,6 +12,7 @@ Everything that takes long is kept in the folder and goes on when run again.
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from contextlib import suppress
@@ -40,7 +41,6 @@ from gensim.core.files import write_json
 
 FALSE = 0.01  # share of pairs of different persons that may pass for one
 FRAMES = 200  # of somebody's walk
-MOVES = {"age": ("height",), "gender": ("height",), "top": ("bottom",)}  # what an attribute takes along by its nature
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,8 @@ def prepared(config: Judge) -> tuple[Pictures, Pictures, Pictures, reader.Reader
     torch.manual_seed(0)
     net = reader.Reader()
     costs = partial(reader.loss, net, others, 64)
-    learn(net, lambda _, chance: costs(chance), config.folder / "reader.safetensors", config.read_steps, 2e-3, "reader")
+    path, of = config.folder / "reader.safetensors", f"{config.others} persons"
+    learn(net, lambda _, chance: costs(chance), path, config.read_steps, 2e-3, "reader", of)
     return held, changed, known, net.eval()
 
 
@@ -117,7 +118,8 @@ def autoencoded(config: Judge) -> Autoencoder:
     torch.manual_seed(0)
     net = Autoencoder(WIDTH, painter.net.identity, painter.net.widths[:4])
     costs = partial(autoencoder.loss, net, data, 64)
-    learn(net, lambda _, chance: costs(chance), config.folder / "vae.safetensors", config.vae_steps, 2e-3, "vae")
+    path, of = config.folder / "vae.safetensors", f"{len(data)} persons, widths {painter.net.widths[:4]}"
+    learn(net, lambda _, chance: costs(chance), path, config.vae_steps, 2e-3, "vae", of)
     return net.eval()
 
 
@@ -252,8 +254,6 @@ def hog(config: Judge, painter: Painter, held: Pictures) -> dict[str, Any]:
     small = Pictures.load(config.folder / f"held-{config.first}").drawn[:count, 0].permute(0, 2, 3, 1).numpy()
     np.savez(path, street=streets(count), renders=sharp, gan=drawn, small=small)
     done = subprocess.run([config.hog, "scripts/hog_people.py", path], check=True, capture_output=True, text=True)
-    import json
-
     found: dict[str, Any] = json.loads(done.stdout)
     return found | {"pictures": count, "ratio": found["gan"] / found["renders"], "drawn at": max(painter.heights)}
 

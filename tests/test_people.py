@@ -237,6 +237,21 @@ def test_a_stopped_fit_goes_on_as_if_it_had_not(tmp_path: Path) -> None:
         other.load()
 
 
+def test_the_generator_is_drawn_to_what_is_asked_and_to_who_is_known(tmp_path: Path) -> None:
+    config = FitPeople(tmp_path, tmp_path / "a", 0, steps=9, batch=4, identity=3, widths=(4,) * 4, judge=(4,) * 4)
+    for part in ({"true": 0.0}, {"asked": 0.0}):
+        run = Fit(replace(config, **part), some_pictures())
+        untrue = lambda: run._both(torch.Generator().manual_seed(0))[3]()  # noqa: B023, E731
+        before = untrue()
+        slopes = torch.autograd.grad(before, list(run.net.parameters()))
+        with torch.no_grad():
+            for value, slope in zip(run.net.parameters(), slopes):
+                value -= 0.01 * slope / (slope.norm() + 1e-9)
+        assert float(before) > 0 and float(untrue()) < float(before)
+    neither = Fit(replace(config, true=0.0, asked=0.0), some_pictures())
+    assert float(neither._both(torch.Generator().manual_seed(0))[3]()) == 0
+
+
 def test_what_identities_came_to_say_is_what_normal_latents_say(tmp_path: Path) -> None:
     config = FitPeople(tmp_path, tmp_path / "a", 1, steps=1, batch=2, identity=3, widths=(4,) * 4, judge=(4,) * 4)
     run = Fit(config, some_pictures())

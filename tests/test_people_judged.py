@@ -140,8 +140,29 @@ def test_a_stopped_fit_of_a_judge_goes_on_as_if_it_had_not(tmp_path: Path) -> No
         fitted(tmp_path / "b", 3)
     again = fitted(tmp_path / "b", None)
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in whole.state_dict().items())
-    with pytest.raises(ValueError, match="is of 'vae, 6 steps'"):
+    with pytest.raises(ValueError, match="is of 'vae, 6 steps"):
         learn(whole, lambda *_: torch.zeros(()), tmp_path / "a", 7, 1e-3, "vae")
+
+
+@pytest.mark.slow
+def test_a_changed_person_is_asked_for_otherwise_in_one_thing_and_what_it_takes_along() -> None:
+    pytest.importorskip("anny")
+    from gensim.agents.road_users.source.crowd import CHANGES, Crowd
+
+    crowd, at = Crowd(), slices()
+    for seed in range(3):
+        shots = crowd.changed(seed)
+        assert len(shots.rgba) == 1 + len(CHANGES)
+        for name, told, picture in zip(CHANGES, shots.conditions[1:], shots.rgba[1:]):
+            differ = {part for part, where in at.items() if not np.array_equal(told[where], shots.conditions[0, where])}
+            along = {"age", "gender", "build", "height", "identity"}  # a body of other numbers is of another height
+            allowed = {name, "height"} if name in along else {name}
+            allowed |= {"phase"} if name == "gait" else set()  # who stands has none
+            assert differ <= allowed, (name, differ)
+            assert differ >= {name} - {"identity"}
+            assert not np.array_equal(picture, shots.rgba[0]) or name in ("bottom", "bottom_colour", "hair")
+        again = crowd.changed(seed)
+        assert all(np.array_equal(a, b) for a, b in zip(shots, again))
 
 
 # -------------------------------------------------------------------- labels

@@ -57,10 +57,10 @@ def test_estimates_are_close_and_their_intervals_cover() -> None:
     assert np.linalg.norm(one.likeliest) == pytest.approx(4.2, abs=1.2)
 
 
-@given(st.integers(500, 5000), st.integers(0, 2**32))
-@settings(max_examples=8, deadline=None)
-def test_every_call_is_counted_and_none_is_over_the_budget(calls: int, seed: int) -> None:
-    known, asked = halves(5, (3.0, 3.1)), []
+@given(st.integers(2000, 6000), st.floats(2, 6), st.integers(0, 2**32))
+@settings(max_examples=12, deadline=None)
+def test_every_call_is_counted_and_none_is_over_the_budget(calls: int, limit: float, seed: int) -> None:
+    known, asked = halves(5, (limit, limit + 0.1)), []
 
     def severity(x: np.ndarray) -> np.ndarray:
         asked.append(len(x))
@@ -83,6 +83,8 @@ def test_what_cannot_be_estimated_is_said() -> None:
     assert never.p == 0 and never.high == 1 and not never.trusted and "no failure" in never.doubts[0]
     always = estimate(Problem(4, lambda x: np.full(len(x), -1.0)), rng, 2000)
     assert always.low <= 1 <= always.high * 1.05
+    with pytest.raises(ValueError, match="calls=100: give at least 2000"):
+        estimate(halves().made(), rng, 100)
     with pytest.raises(ValueError, match="not finite"):
         estimate(Problem(4, lambda x: np.where(x[:, 0] > 0, np.nan, 1.0)), rng, 2000)
     with pytest.raises(ValueError, match="one number a row"):

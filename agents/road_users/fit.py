@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -181,7 +182,7 @@ class Fit:
             player.param_groups[0]["lr"] = c.lr * slow * (1.0 if part < 0.5 else max(0.1, 1 - 1.8 * (part - 0.5)))
         gamma = c.gamma[0] + (c.gamma[1] - c.gamma[0]) * min(1.0, 2 * part)
         with torch.no_grad():
-            real, drawn, told, _ = self._both(chance)
+            real, drawn, told = self._both(chance)[:3]
         if (self.step - c.guess) % c.penalise == 0:
             (good, rough), (bad, smooth) = (penalised(self.critic, some, told) for some in (real, drawn))
             loss = relativistic(good, bad) + c.penalise * gamma / 2 * (rough + smooth)
@@ -190,31 +191,35 @@ class Fit:
             loss = relativistic(good, bad)
         self._take(self.players[1], loss)
         real, drawn, told, untrue = self._both(chance)
+        lie = untrue()
         with torch.no_grad():
             good = self.critic(real, told)
         self.critic.requires_grad_(False)
         fooled = relativistic(self.critic(drawn, told), good)
-        self._take(self.players[0], fooled + untrue)
+        self._take(self.players[0], fooled + lie)
         self.critic.requires_grad_(True)
         told_apart = (good.mean() - bad.mean()).item()
-        return {"critic": loss.item(), "drawn": fooled.item(), "apart": told_apart, "untrue": untrue.item()}
+        return {"critic": loss.item(), "drawn": fooled.item(), "apart": told_apart, "untrue": lie.item()}
 
-    def _both(self, chance: torch.Generator) -> tuple[list[Tensor], list[Tensor], Tensor, Tensor]:
+    def _both(self, chance: torch.Generator) -> tuple[list[Tensor], list[Tensor], Tensor, Callable[[], Tensor]]:
         """Pairs of real pictures and of drawn ones under the same conditions, of all sizes, altered alike.
 
-        The first half of what is drawn is of the persons themselves. Last comes what it costs that they are not like
-        their renders, and that all are not as was asked for.
+        The first half of what is drawn is of the persons themselves. Last comes what tells how untrue it is.
         """
         real, told, who = self.pictures.pairs(self.config.batch, chance)
         identity, known = torch.randn((len(real), self.config.identity), generator=chance), len(real) // 2
         identity[:known] = self.who.weight.detach()[who[:known]]
         drawn = self._drawn(told, identity)
-        untrue = self.config.true * missed([one[:known] for one in drawn], real[:known])
+        state = chance.get_state()
+        shown = altered(sizes_of(real, len(drawn)), chance), altered(drawn, _at(state))
+        return *shown, told, lambda: self._untrue(drawn, real, told, known)
+
+    def _untrue(self, drawn: list[Tensor], real: Tensor, told: Tensor, known: int) -> Tensor:
+        """What it costs that persons who are known are not like their renders, and that all are not as asked for."""
         small = F.avg_pool2d(drawn[0], self.config.height // 64)
         read, _ = self.reader(torch.cat(small.chunk(2, 1)))
-        untrue = untrue + self.config.asked * reader.missed(read, torch.cat(told.chunk(2, -1)))
-        state = chance.get_state()
-        return altered(sizes_of(real, len(drawn)), chance), altered(drawn, _at(state)), told, untrue
+        unlike = missed([one[:known] for one in drawn], real[:known])
+        return self.config.true * unlike + self.config.asked * reader.missed(read, torch.cat(told.chunk(2, -1)))
 
     def _drawn(self, told: Tensor, identity: Tensor) -> list[Tensor]:
         """Pairs of pictures (n, 8, h, w) under pairs of conditions (n, 2 WIDTH), each pair of one identity (n, i)."""
@@ -261,13 +266,16 @@ class Fit:
         return True
 
 
-def learn_to_read(net: reader.Reader, config: FitPeople, quiet: bool = False) -> None:
+def learn_to_read(run: Fit, quiet: bool = False) -> None:
     """Fits what reads attributes off pictures of 64 by 32, or takes it from the fit's folder, or the smaller's."""
-    pictures, path = Pictures.load(config.data, quiet=quiet), (config.grown or config.out) / READER
+    config = run.config
+    pictures = run.pictures if config.height == 64 else Pictures.load(config.data, quiet=quiet)
+    path, of = (config.grown or config.out) / READER, f"{len(pictures)} persons, seed {config.seed}"
     torch.manual_seed(config.seed + 1)
     own = reader.Reader()
-    learn(own, lambda _, chance: reader.loss(own, pictures, 64, chance), path, config.read_steps, 2e-3, "learn to read")
-    net.load_state_dict(own.state_dict())
+    cost = lambda _, chance: reader.loss(own, pictures, 64, chance)  # noqa: E731
+    learn(own, cost, path, config.read_steps, 2e-3, "learn to read", of)
+    run.reader.load_state_dict(own.state_dict())
 
 
 def missed(drawn: list[Tensor], real: Tensor) -> Tensor:
@@ -286,7 +294,7 @@ def fit(config: FitPeople, quiet: bool = False) -> Fit:
     """Fits, or goes on with a fit that was stopped."""
     run = Fit(config, Pictures.load(config.data, config.height, quiet=quiet))
     run.load()
-    learn_to_read(run.reader, config, quiet)
+    learn_to_read(run, quiet)
     total, saved = config.guess + config.steps, time.time()
     shown = bar(total, "fit people", json=quiet, unit="step")
     shown.update(run.step)

@@ -23,23 +23,27 @@ def learn(
     steps: int,
     lr: float,
     name: str,
+    of: str = "",
     clip: float | None = None,
 ) -> None:
-    """Fits `net` by Adam for some steps at a rate that falls to zero; a file of as many steps is read instead.
+    """Fits `net` by Adam for some steps at a rate that falls to zero, or goes on from a file that was left half-way.
 
     Arguments:
         loss: of a step, given its number and its chances.
         path: file of weights, moments and steps.
         name: what the bar says.
+        of: what else a fit must share to be gone on with: data, sizes, seeds.
         clip: norm over which gradients are cut.
+
+    Raises:
+        ValueError: if the file is of another fit.
     """
+    whose = f"{name}, {steps} steps at {lr:g}" + (f", {of}" if of else "")
     player, step = torch.optim.Adam(net.parameters(), lr, betas=(0.9, 0.99)), 0
     if path.exists():
         tensors, about = load_tensors(path)
-        if about.get("of") != f"{name}, {steps} steps":
-            raise ValueError(
-                f"{path} is of {about.get('of')!r}, not {name}, {steps} steps; delete it, or give a folder"
-            )
+        if about.get("of") != whose:
+            raise ValueError(f"{path} is of {about.get('of')!r}, not of {whose!r}: delete it, or give another folder")
         net.load_state_dict(under("net.", tensors))
         refill(player, under("player.", tensors))
         step = int(about["step"])
@@ -62,6 +66,6 @@ def learn(
             path.parent.mkdir(parents=True, exist_ok=True)
             tensors = over("net.", net.state_dict()) | over("player.", moments(player))
             tensors = {key: tensor.contiguous() for key, tensor in tensors.items()}
-            save_tensors(path, tensors, {"of": f"{name}, {steps} steps", "step": str(step)})
+            save_tensors(path, tensors, {"of": whose, "step": str(step)})
             saved = time.time()
     shown.close()

@@ -7,7 +7,9 @@ import numpy as np
 from gensim.rare.explore import explore
 from gensim.rare.mixture import Mixture, begun, closer, pooled
 from gensim.rare.problem import Problem
-from gensim.rare.result import Estimate, weighed
+from gensim.rare.result import Estimate, nothing, weighed
+
+LEAST = 2000  # calls, of which finding the ways to fail takes up to three quarters
 
 
 def estimate(problem: Problem, rng: np.random.Generator, calls: int = 20_000, refine: int = 4) -> Estimate:
@@ -15,11 +17,16 @@ def estimate(problem: Problem, rng: np.random.Generator, calls: int = 20_000, re
 
     Half of the calls go to splitting, which finds where failures are; some to bringing the mixture closer to them; the
     rest are drawn from the mixture, independently of all before, and are all that the estimate is made of.
+
+    Raises:
+        ValueError: if there are fewer than LEAST calls.
     """
+    if calls < LEAST:
+        raise ValueError(f"calls={calls}: give at least {LEAST}, or draw plainly: so few do not find rare failures")
+    asked = problem.calls
     x, far = explore(problem, rng, max(calls // 24, 50))
     if not (far <= 0).any():
-        nothing = np.zeros((0, problem.dims))
-        return Estimate(0.0, 0.0, 1.0, 0.0, 0.0, problem.calls, nothing, None, ("no failure was found",))
+        return nothing(problem.dims, problem.calls, "no failure was found")
     mixture = begun(x, far, lambda between: problem(between) <= 0, rng, 24)
     tried: list[tuple[Mixture, np.ndarray]] = []
     fars: list[np.ndarray] = []
@@ -28,6 +35,6 @@ def estimate(problem: Problem, rng: np.random.Generator, calls: int = 20_000, re
         fars.append(problem(tried[-1][1]))
         drawn, w = pooled(tried)
         mixture = closer(mixture, drawn, np.concatenate(fars), w)
-    last = mixture.sample(calls - problem.calls, rng)
+    last = mixture.sample(calls - (problem.calls - asked), rng)
     failed = problem(last) <= 0
     return weighed(mixture.log_weight(last), failed, last, problem.calls)

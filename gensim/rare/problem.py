@@ -20,7 +20,6 @@ class Problem:
     Arguments:
         dims: how many numbers.
         severity: of choices (n, dims) to float (n,): how far the event is off; it happens where this is 0 or less.
-        regions: of choices (n, dims) to int (n,), which of several ways to fail each is, -1 for none; where known.
 
     Raises:
         ValueError: if the severity is not finite, or not one number a row.
@@ -28,7 +27,6 @@ class Problem:
 
     dims: int
     severity: Severity
-    regions: Callable[[np.ndarray], np.ndarray] | None = None
     calls: int = field(default=0, init=False)
 
     def __call__(self, choices: np.ndarray) -> np.ndarray:

@@ -29,7 +29,7 @@ class Known:
 
     def made(self) -> Problem:
         """The problem."""
-        return Problem(self.dims, self.severity, self.region)
+        return Problem(self.dims, self.severity)
 
 
 def halves(dims: int = 30, limits: tuple[float, ...] = (4.95, 5.0, 5.1, 5.2), seed: int = 0) -> Known:

@@ -46,6 +46,11 @@ class Estimate:
         return numbers | {"failures": len(self.failures), "doubts": list(self.doubts), "trusted": self.trusted}
 
 
+def nothing(dims: int, calls: int, why: str) -> Estimate:
+    """What is said where no failure was seen: a proposal that finds none says nothing of how rare they are."""
+    return Estimate(0.0, 0.0, 1.0, 0.0, 0.0, calls, np.zeros((0, dims)), None, (why,))
+
+
 def weighed(log_w: np.ndarray, failed: np.ndarray, choices: np.ndarray, calls: int) -> Estimate:
     """The estimate of independent draws: log-weights (n,), whether each failed (n,), and choices (n, dims).
 
@@ -55,8 +60,7 @@ def weighed(log_w: np.ndarray, failed: np.ndarray, choices: np.ndarray, calls: i
     w: np.ndarray = np.where(failed, np.exp(log_w), 0.0)
     p = float(w.mean())
     if not p > 0:
-        high = float(-np.log(0.05) / n)  # the rule of three, of plain draws
-        return Estimate(0.0, 0.0, high, 0.0, 0.0, calls, choices[:0], None, ("no failure was drawn",))
+        return nothing(choices.shape[1], calls, "no failure was drawn")
     error = float(w.std(ddof=1) / np.sqrt(n) / p)
     spread = np.sqrt(np.log1p(error**2))
     effective, largest = float(w.sum() ** 2 / (w**2).sum()), float(w.max() / w.sum())
