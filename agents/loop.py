@@ -18,10 +18,11 @@ import numpy as np
 from gensim.agents.filter import driver
 from gensim.agents.ppo import learn
 from gensim.agents.ppo_config import PPOConfig
-from gensim.agents.score import score, student_t95
+from gensim.agents.score import score
 from gensim.core.circumstances import circumstances
 from gensim.core.files import atomic_path, load_tensors, read_json, sha256, write_json
 from gensim.core.settings import differing
+from gensim.core.student import student_t95
 from gensim.episodes import Dataset, read_episode
 from gensim.episodes.record import Maker, RecordConfig, record
 from gensim.world.config import FitConfig

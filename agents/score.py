@@ -20,6 +20,7 @@ from gensim.agents.filter import Pilot, load
 from gensim.agents.reference import world_folder, world_ids
 from gensim.core.files import sha256
 from gensim.core.progress import bar
+from gensim.core.student import student_t95
 from gensim.envs.real import make_real
 
 ROWS = 64  # dreamed episodes side by side
@@ -135,15 +136,6 @@ def score(
             progress.update()
             progress.set_postfix(mean=f"{np.mean([p.reward for p in played]):.1f}")
     return _result(trial, sorted(played, key=lambda one: one.seed), time.monotonic() - began)
-
-
-def student_t95(n: int) -> float:
-    """The 97.5 % quantile of Student's t for n >= 2 values."""
-    freedom = n - 1  # its density is integrated over atan(t / sqrt(freedom))
-    angle = np.linspace(0.0, math.pi / 2, 200_001)
-    density = np.cos(angle) ** (freedom - 1)
-    mass = np.concatenate([[0.0], np.cumsum(density[1:] + density[:-1])])
-    return math.sqrt(freedom) * math.tan(float(np.interp(0.95 * mass[-1], mass, angle)))
 
 
 def blocks(seeds: range, processes: int) -> list[range]:

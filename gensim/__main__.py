@@ -24,6 +24,7 @@ VERBS = {
     "dream": ("dream", "Dream", "Dream a video under an agent."),
     "play": ("play", "Play", "Drive a dream or its simulator by hand."),
     "gap": ("gap", "Gap", "Measure a world against its simulator."),
+    "people": ("people", "People", "Draw people by their attributes."),
     "ood": ("ood", "Ood", "Fit, score and compare detectors of unusual input."),
 }
 

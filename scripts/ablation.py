@@ -19,9 +19,10 @@ import numpy as np
 from gensim.agents.ppo import learn
 from gensim.agents.ppo_config import PPOConfig
 from gensim.agents.reference import world_folder
-from gensim.agents.score import score, student_t95
+from gensim.agents.score import score
 from gensim.core.circumstances import circumstances, tell
 from gensim.core.files import atomic_path, read_json, write_json
+from gensim.core.student import student_t95
 from gensim.envs.spec import spec_of
 from gensim.episodes.record import SEED_LIMIT
 from gensim.world import World

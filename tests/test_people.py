@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn import functional as F
 
 from gensim.agents.road_users.camera import DRIVING, MIDDLE, TALL, Camera
 from gensim.agents.road_users.compositor import Cast, compose, resampled
@@ -31,7 +32,7 @@ from gensim.agents.road_users.person import (
     slices,
 )
 from gensim.agents.road_users.pictures import Pictures, mirror
-from gensim.models.gan import Critic, Generator, altered, penalised, relativistic, sizes_of
+from gensim.models.gan import Critic, Generator, altered, doubled, penalised, relativistic, sizes_of
 
 PERSONS = st.builds(
     Person,
@@ -116,6 +117,25 @@ def test_height_goes_with_age() -> None:
 
 
 # -------------------------------------------------------------------- the GAN
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 5), st.integers(1, 4), st.integers(1, 5), st.integers(1, 4), st.integers(0, 99))
+def test_a_transposed_convolution_does_what_one_of_doubled_maps_does(ins: int, outs: int, h: int, w: int, seed: int):
+    torch.manual_seed(seed)
+    kernel, maps = torch.randn(outs, ins, 3, 3, dtype=torch.double), torch.randn(2, ins, h, w, dtype=torch.double)
+    wanted = F.conv2d(F.interpolate(maps, scale_factor=2.0), kernel, padding=1)
+    torch.testing.assert_close(F.conv_transpose2d(maps, doubled(kernel), stride=2, padding=1), wanted)
+
+
+def test_a_frozen_generator_draws_the_same():
+    net, _ = nets()
+    told, who = torch.randn(3, 5), torch.randn(3, 3)
+    with torch.no_grad():
+        before = net(told, who, 128)
+    for frozen, thawed in zip(net.freeze()(told, who, 128), before):
+        torch.testing.assert_close(frozen, thawed, atol=1e-5, rtol=1e-4)
+    assert not any(own.requires_grad for own in net.parameters())
 
 
 def nets() -> tuple[Generator, Critic]:

@@ -370,9 +370,9 @@ def test_slips_change_nothing_before_the_first() -> None:
     assert slipped >= 2
 
 
-def test_what_does_not_ship_yet_is_said(tiny_world: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_weights_are_said(tiny_world: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     plain = gym.make(ANY_WORLD, world=str(tiny_world()))
     for module, about in (("painter", {"behaviour": None}), ("behaviour", {"painter": small()})):
         monkeypatch.setattr(f"gensim.agents.road_users.{module}.WEIGHTS", Path("nowhere.safetensors"))
-        with pytest.raises(FileNotFoundError, match=r"ship.* yet: make it by scripts/"):
+        with pytest.raises(FileNotFoundError, match=r"is not there: copy the whole folder, make it by scripts/"):
             RoadUsers(plain, CROSSING, CAMERA, motion=still, **about)

@@ -97,8 +97,8 @@ def usual_behaviour() -> Behaviour:
     """What comes with gensim."""
     if not WEIGHTS.exists():
         raise FileNotFoundError(
-            f"{WEIGHTS} is not there, for no learned behaviour ships yet: make it by scripts/fit_behaviour, or give "
-            "behaviour=None (people go on as they like) or a Behaviour"
+            f"{WEIGHTS} is not there: copy the whole folder, make it by scripts/fit_behaviour, or give behaviour=, "
+            "None (people go on as they like) or a Behaviour"
         )
     return Behaviour.load(WEIGHTS)
 

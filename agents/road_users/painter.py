@@ -56,7 +56,7 @@ class Painter:
     """
 
     def __init__(self, net: Generator, joints: Joints) -> None:
-        self.net = net.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.net = net.freeze()
         self.joints = joints.eval().requires_grad_(False)
 
     @property
@@ -127,7 +127,7 @@ def shipped() -> Painter:
     """The people that come with gensim."""
     if not WEIGHTS.exists():
         raise FileNotFoundError(
-            f"{WEIGHTS} is not there, for no people ship yet: make it by scripts/render_people and scripts/fit_people, "
+            f"{WEIGHTS} is not there: copy the whole folder, make it by scripts/render_people and scripts/fit_people, "
             "or give painter=, a Painter"
         )
     return Painter.load()

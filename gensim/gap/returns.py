@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from gensim.core.files import read_json
+from gensim.core.student import student_t95
 from gensim.gap.policies import Player
 from gensim.gap.ranking import Measured
 from gensim.world import World
@@ -66,7 +67,6 @@ def difference(dreamed: Sequence[float], real: Sequence[float], seed: int = 0, d
 
 def spread(values: Sequence[float]) -> dict[str, Any]:
     """Mean, standard deviation and the mean's 95 % interval of so many returns."""
-    from gensim.agents.score import student_t95
 
     mean, n = float(np.mean(values)), len(values)
     std = float(np.std(values, ddof=1)) if n > 1 else None

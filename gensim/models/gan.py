@@ -59,6 +59,7 @@ class Generator(nn.Module):
         self.mapped = tuple(min(m, w) for m, w in zip(maps, widths[1:]))
         self.maps = nn.ModuleList(nn.Linear(hidden, m * (8 << 2 * (i + 1))) for i, m in enumerate(self.mapped))
         self.outs = nn.ModuleList(nn.Conv2d(width, 4 * CHANNELS, 3, padding=1) for width in widths[FIRST:])
+        self.kernels: list[Tensor] = []  # of what is frozen
         _begin(self.convs)
         for out in self.outs:
             nn.init.normal_(out.weight, std=0.02)  # type: ignore[arg-type]
@@ -84,9 +85,8 @@ class Generator(nn.Module):
         )  # (n, widths[0], 4, 2)
         drawn: list[Tensor] = []
         for level in range(FIRST + 1 + self.sizes.index(height)):
-            x = x if level == 0 else F.interpolate(x, scale_factor=2.0)
             scale, shift = self.scales[level](w)[..., None, None].chunk(2, 1)  # (n, width, 1, 1)
-            x = torch.addcmul(shift, self.convs[level](x), 1 + scale)  # (n, width, 4, 2 << level)
+            x = torch.addcmul(shift, self._convolved(level, x), 1 + scale)  # (n, width, 4, 2 << level)
             if 0 < level <= len(self.maps):
                 many = self.mapped[level - 1]
                 x[:, :many] += self.maps[level - 1](w).unflatten(-1, (many, *x.shape[2:]))
@@ -97,6 +97,32 @@ class Generator(nn.Module):
                     0, told if not drawn else F.interpolate(drawn[0], scale_factor=2.0, mode="bilinear") + told
                 )
         return drawn
+
+    def freeze(self) -> Generator:
+        """Makes ready for drawing alone: nothing is learned from here on."""
+        self.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.kernels = [doubled(conv.weight) for conv in list(self.convs)[1:]]  # type: ignore[arg-type]
+        return self
+
+    def _convolved(self, level: int, x: Tensor) -> Tensor:
+        """The level's convolution of what the level before made, at twice its size: (n, width, 4, 2 << level)."""
+        conv = self.convs[level]
+        assert isinstance(conv, nn.Conv2d)
+        if level == 0:
+            return conv(x)
+        kernel = self.kernels[level - 1] if self.kernels else doubled(conv.weight)
+        return F.conv_transpose2d(x, kernel, conv.bias, stride=2, padding=1)
+
+
+def doubled(kernel: Tensor) -> Tensor:
+    """A transposed convolution's kernel (i, o, 4, 4) that does what one of 3 by 3 (o, i, 3, 3) does to doubled maps.
+
+    Doubled maps have each cell twice by twice; those are multiplied once: 16 products a cell in place of 36.
+    """
+    for side in (2, 3):
+        a, b, c = kernel.unbind(side)
+        kernel = torch.stack([c, b + c, a + b, a], side)
+    return kernel.transpose(0, 1).contiguous(memory_format=torch.channels_last)
 
 
 class Critic(nn.Module):

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from gensim.core.student import student_t95
+
 Z = 1.959964  # of a two-sided interval of 95 %
 FEW, HEAVY = 50.0, 0.2  # effective samples under which, and largest weight's share over which, nothing is believed
 
@@ -19,9 +21,9 @@ class Estimate:
         p: the estimate; low and high: its 95 % interval.
         effective: how many equal samples its weights are worth.
         largest: share 0..1 of the largest weight.
-        calls: evaluations of the event, those that trained proposals included.
-        failures: choices (k, dims) that fail, of those seen.
-        likeliest: the most likely of them (dims,), None if there is none.
+        calls: evaluations of the event, those that trained proposals included; of episodes, their steps.
+        failures: those seen: choices (k, dims), or last moments of episodes.
+        likeliest: the most likely of them, None if there is none.
         doubts: why it is not to be believed; empty where nothing speaks against it.
     """
 
@@ -31,8 +33,8 @@ class Estimate:
     effective: float
     largest: float
     calls: int
-    failures: np.ndarray
-    likeliest: np.ndarray | None
+    failures: Any
+    likeliest: Any
     doubts: tuple[str, ...] = field(default=())
 
     @property
@@ -51,6 +53,28 @@ def nothing(dims: int, calls: int, why: str) -> Estimate:
     return Estimate(0.0, 0.0, 1.0, 0.0, 0.0, calls, np.zeros((0, dims)), None, (why,))
 
 
+def replicated(
+    each: np.ndarray, calls: int, failures: list[Any], likely: list[float], doubts: tuple[str, ...]
+) -> Estimate:
+    """The mean of independent, unbiased estimates (r,), with Student's interval of its logarithm.
+
+    Its effective samples are the failures that plain draws would need to be as exact.
+
+    Arguments:
+        likely: log-probability of each failure.
+    """
+    p = float(each.mean())
+    if not p > 0:
+        why = doubts or ("no failure was found",)
+        return Estimate(0.0, 0.0, 1.0, 0.0, 0.0, calls, failures, None, why)
+    error = float(each.std(ddof=1) / np.sqrt(len(each)) / p)
+    effective, largest = 1 / max(error**2, 1e-12), float(each.max() / each.sum())
+    spread = student_t95(len(each)) * np.sqrt(np.log1p(error**2))
+    low, high = (float(p * np.exp(sign * spread)) for sign in (-1, 1))
+    found = (*doubts, *_doubts(effective, largest if len(each) >= 2 / HEAVY else 0.0))
+    return Estimate(p, low, high, effective, largest, calls, failures, failures[int(np.argmax(likely))], found)
+
+
 def weighed(log_w: np.ndarray, failed: np.ndarray, choices: np.ndarray, calls: int) -> Estimate:
     """The estimate of independent draws: log-weights (n,), whether each failed (n,), and choices (n, dims).
 
@@ -64,12 +88,16 @@ def weighed(log_w: np.ndarray, failed: np.ndarray, choices: np.ndarray, calls: i
     error = float(w.std(ddof=1) / np.sqrt(n) / p)
     spread = np.sqrt(np.log1p(error**2))
     effective, largest = float(w.sum() ** 2 / (w**2).sum()), float(w.max() / w.sum())
-    doubts = []
-    if effective < FEW:
-        doubts.append(f"only {effective:.0f} effective samples")
-    if largest > HEAVY:
-        doubts.append(f"one weight makes {largest:.0%} of the estimate")
     some = choices[failed]
     likeliest = some[np.argmin((some**2).sum(1))]
     low, high = (float(p * np.exp(sign * Z * spread)) for sign in (-1, 1))
-    return Estimate(p, low, high, effective, largest, calls, some, likeliest, tuple(doubts))
+    return Estimate(p, low, high, effective, largest, calls, some, likeliest, _doubts(effective, largest))
+
+
+def _doubts(effective: float, largest: float) -> tuple[str, ...]:
+    found = []
+    if effective < FEW:
+        found.append(f"only {effective:.0f} effective samples")
+    if largest > HEAVY:
+        found.append(f"one weight makes {largest:.0%} of the estimate")
+    return tuple(found)
