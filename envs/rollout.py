@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -83,6 +83,14 @@ class Rollout:
     def copy(self) -> Rollout:
         """The same rows in memory of their own."""
         return self.rows(np.arange(len(self)))
+
+    @classmethod
+    def join(cls, some: Sequence[Rollout]) -> Rollout:
+        """All rows of several rollouts of one world, one after the other."""
+        if len({one.world for one in some}) != 1:
+            raise ValueError(f"rollouts of {len({one.world for one in some})} worlds: give some of one")
+        arrays = [np.concatenate([getattr(one, name) for one in some]) for name in _ARRAYS]
+        return cls(some[0].world, State.cat([one.state for one in some]), *arrays)
 
     def put(self, index: np.ndarray, other: Rollout) -> Rollout:
         """These rows with those at `index` taken from another rollout."""

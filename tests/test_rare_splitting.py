@@ -38,10 +38,21 @@ class Walk:
         return len(self.at)
 
     def rows(self, index: np.ndarray) -> Walk:
-        return Walk(*(getattr(self, f.name)[index] for f in fields(self)))
+        return Walk(*(getattr(self, f.name)[index] for f in fields(Walk)))
 
-    def branch(self, keys: np.ndarray) -> Walk:
-        return replace(self.rows(np.arange(len(self))), key=keys)
+
+@dataclass
+class Flat(Walk):
+    """A walk of which the severity says nothing."""
+
+    said: float = 3.0
+
+    @property
+    def severity(self) -> np.ndarray:
+        return np.full(len(self), self.said)
+
+    def rows(self, index: np.ndarray) -> Flat:
+        return Flat(**vars(super().rows(index)), said=self.said)
 
 
 @dataclass
@@ -72,6 +83,9 @@ class Walks:
             walk.log_q + np.log(np.where(up, q, 1 - q)),
         )
 
+    def branch(self, moments: Walk, keys: np.ndarray) -> Walk:
+        return replace(moments, key=keys)
+
     def join(self, some: Sequence[Walk]) -> Walk:
         return Walk(*(np.concatenate([getattr(one, f.name) for one in some]) for f in fields(Walk)))
 
@@ -79,9 +93,8 @@ class Walks:
 class Forgetful(Walks):
     """The same, but a branch's policy has forgotten what was before."""
 
-    def join(self, some: Sequence[Walk]) -> Walk:
-        walk = super().join(some)
-        return replace(walk, climbed=np.zeros(len(walk), int))
+    def branch(self, moments: Walk, keys: np.ndarray) -> Walk:
+        return replace(moments, key=keys, climbed=np.zeros(len(moments), int))
 
 
 def exactly() -> float:
@@ -135,25 +148,20 @@ def test_equal_seeds_are_equal_and_grain_keeps_the_answer() -> None:
 
 
 def test_what_cannot_be_split_is_said() -> None:
-    class Flat(Walk):
-        severity = property(lambda self: np.full(len(self), 3.0))  # type: ignore[assignment]
+    class Bad(Walks):
+        said = 3.0
 
-    class Wrong(Walk):
-        severity = property(lambda self: np.full(len(self), np.nan))  # type: ignore[assignment]
+        def begin(self, keys: np.ndarray) -> Walk:
+            return Flat(**vars(super().begin(keys)), said=self.said)
 
-    for kind, says in ((Flat, "least severity is 3.0 in all"), (Wrong, "severity is not finite")):
+        def advance(self, walk: Walk) -> Walk:
+            return Flat(**vars(super().advance(walk)), said=self.said)
 
-        class Bad(Walks):
-            def begin(self, keys: np.ndarray) -> Walk:
-                return kind(**vars(super().begin(keys)))  # noqa: B023
-
-            def advance(self, walk: Walk) -> Walk:
-                return kind(**vars(super().advance(walk)))  # noqa: B023
-
-        Walk_rows = Walk.rows
-        kind.rows = lambda self, index, kind=kind: kind(**vars(Walk_rows(self, index)))  # type: ignore[method-assign]
-        with pytest.raises(ValueError, match=says):
-            split(Bad(), 0, Splitting(many=10, replicates=2))
+    with pytest.raises(ValueError, match=r"least severity is 3\.0 in all"):
+        split(Bad(), 0, Splitting(many=10, replicates=2))
+    Bad.said = float("nan")
+    with pytest.raises(ValueError, match="severity is not finite"):
+        split(Bad(), 0, Splitting(many=10, replicates=2))
     short = split(Walks(), 0, Splitting(many=20, replicates=2, most=1))
     assert not short.trusted and "levels ran out" in short.doubts[0]
     for wrong in ({"many": 1}, {"share": 0.0}, {"replicates": 1}, {"grain": -1.0}):

@@ -32,10 +32,6 @@ class Moments(Protocol):
         """A copy of some rows."""
         ...
 
-    def branch(self: M, keys: np.ndarray) -> M:
-        """The same pasts; futures that depend on new keys (n,) uint64."""
-        ...
-
 
 class Simulator(Protocol):
     """What begins episodes and goes on with them; neither changes what it is given."""
@@ -46,6 +42,10 @@ class Simulator(Protocol):
 
     def advance(self, moments: Any) -> Any:
         """The moments one step later, of episodes none of which is over."""
+        ...
+
+    def branch(self, moments: Any, keys: np.ndarray) -> Any:
+        """The same pasts; futures of everything in them that depend on new keys (n,) uint64."""
         ...
 
     def join(self, some: Sequence[Any]) -> Any:
@@ -188,7 +188,7 @@ class _Run:
             self.branched += len(fresh)
             moments = self.simulator.join([batch.rows(np.array(rows)) for batch, rows in _grouped(starts)])
             order = np.argsort(np.concatenate(_places(starts)), kind="stable")
-            self._go_on(fresh, moments.rows(order).branch(keys))
+            self._go_on(fresh, self.simulator.branch(moments.rows(order), keys))
 
     def _go_on(self, paths: list[Path], moments: Any) -> None:
         """Plays episodes to their ends or to the event, and keeps the moments at which each came closer."""

@@ -1,0 +1,122 @@
+"""What may happen in an episode: functions of what is seen, that fall to zero as it comes about."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What an event is told of a moment of n episodes.
+
+    Arguments:
+        frames: draws the frames uint8 (n, h, w, 3); labels: tells classes, depth and what else info has.
+        act: the actions that led here, None at first.
+        rew, returns: of the step and of the episode so far, float (n,).
+        term: whether the episode ended by itself, bool (n,).
+        step: steps since the episode began, int (n,).
+    """
+
+    frames: Callable[[], np.ndarray]
+    labels: Callable[[], dict[str, np.ndarray]]
+    act: np.ndarray | None
+    rew: np.ndarray
+    term: np.ndarray
+    returns: np.ndarray
+    step: np.ndarray
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that may happen: at moments whose severity is 0 or less.
+
+    Arguments:
+        name: what it is called.
+        far: of what is seen to float (n,): how far it is off; 1 or so where it is not near.
+        labels: whether it looks at labels.
+        grain: how finely severities need be told apart.
+        since: steps into the episode before which nothing counts, and the severity is 1.
+    """
+
+    name: str
+    far: Callable[[Seen], np.ndarray]
+    labels: bool = False
+    grain: float = 0.01
+    since: int = 0
+
+    def severity(self, seen: Seen, memory: Any) -> tuple[np.ndarray, Any]:
+        """Severities (n,), and what is remembered of the episodes, None at first."""
+        found = np.asarray(self.far(seen), float)
+        if found.shape != seen.step.shape:
+            raise ValueError(f"{self.name} says {found.shape} of {len(seen.step)} episodes: return one number each")
+        return np.where(seen.step < self.since, 1.0, found), None
+
+
+@dataclass(frozen=True)
+class Held(Event):
+    """An event that holds for so many steps in a row: its severity is the greatest of the last ones'."""
+
+    steps: int = 2
+
+    def severity(self, seen: Seen, memory: Any) -> tuple[np.ndarray, Any]:
+        """See `Event`."""
+        now, _ = super().severity(seen, None)
+        past = np.full((len(now), self.steps - 1), np.inf) if memory is None else memory
+        window = np.concatenate([past, now[:, None]], 1)  # (n, steps)
+        bounded = np.where(np.isinf(window), np.maximum(now, 1.0)[:, None], window)
+        return bounded.max(1), window[:, 1:]
+
+
+def held(event: Event, steps: int) -> Held:
+    """The event going on for so many steps; 2 at least."""
+    if steps < 2:
+        raise ValueError(f"steps={steps}: give 2 or more")
+    return Held(f"{event.name} for {steps} steps", event.far, event.labels, event.grain, event.since, steps)
+
+
+def both(name: str, events: Sequence[Event]) -> Event:
+    """All of them at once."""
+    return _of(name, events, np.maximum.reduce)
+
+
+def either(name: str, events: Sequence[Event]) -> Event:
+    """Any of them."""
+    return _of(name, events, np.minimum.reduce)
+
+
+def _of(name: str, events: Sequence[Event], reduced: Callable[[list[np.ndarray]], np.ndarray]) -> Event:
+    if any(type(event) is not Event for event in events) or not events:
+        raise ValueError("give events of a moment each, at least one; what lasts comes last: held(both(...), steps)")
+    labels, grain = any(event.labels for event in events), min(event.grain for event in events)
+    since = max(event.since for event in events)
+    return Event(name, lambda seen: reduced([event.far(seen) for event in events]), labels, grain, since)
+
+
+def named(name: str, world: str) -> Event:
+    """The event of a name: of a world's module of events, or MODULE:NAME of your own.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    if ":" in name:
+        module, attribute = name.split(":", 1)
+        found = getattr(import_module(module), attribute, None)
+    else:
+        found = known(world).get(name)
+    if not isinstance(found, Event):
+        some = ", ".join(sorted(known(world))) or "none of its own"
+        raise ValueError(f"event={name!r}: give one of {world}'s ({some}), or MODULE:NAME of an Event")
+    return found
+
+
+def known(world: str) -> dict[str, Event]:
+    """The events that come with a world, by name."""
+    try:
+        return dict(import_module(f"gensim.envs.{world.lower()}.events").EVENTS)
+    except ModuleNotFoundError:
+        return {}

@@ -1,0 +1,166 @@
+"""Rare events of dreams: everything is branched, every failure is dreamed again byte for byte, bad input is said."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gensim.envs.engine import DreamConfig
+from gensim.envs.events import Event, Seen, both, either, held, named
+from gensim.rare.cases import FORMAT, Case, kept, replay
+from gensim.rare.dreams import Dreams, joined, rows_of
+from gensim.rare.splitting import Splitting, split
+
+
+class Swings:
+    """A policy with a memory: how it acts depends on all that it has seen."""
+
+    def begin(self, keys: np.ndarray) -> dict[str, np.ndarray]:
+        return {"sum": np.zeros(len(keys)), "key": keys.copy()}
+
+    def act(self, obs: np.ndarray, memory: dict[str, np.ndarray]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        total = 0.9 * memory["sum"] + obs.reshape(len(obs), -1)[:, :7].sum(1)
+        return np.stack([np.sin(total), np.cos(total)], -1).astype(np.float32), memory | {"sum": total}
+
+    def branch(self, memory: dict[str, np.ndarray], keys: np.ndarray) -> dict[str, np.ndarray]:
+        return memory | {"key": keys}
+
+
+def bright(seen: Seen) -> np.ndarray:
+    return 0.6 - seen.frames().mean((1, 2, 3)) / 255
+
+
+BRIGHT = Event("bright", bright, grain=0.0, since=1)
+
+
+def dreams(folder: Path, event: Event = BRIGHT, **config: Any) -> Dreams:
+    about = {"observation": "latents", "horizon": 12, "trust_floor": 0.0} | config
+    return Dreams(DreamConfig(str(folder), **about), Swings(), event)
+
+
+def test_what_is_kept_goes_on_as_it_would_have(tiny_world: Callable[..., Path]) -> None:
+    own = dreams(tiny_world())
+    now = own.begin(np.arange(5, dtype=np.uint64))
+    for _ in range(4):
+        now = own.advance(now)
+    some = own.join([now.rows(np.array([3, 1])), now.rows(np.array([4]))])
+    for _ in range(4):
+        now, some = own.advance(now), own.advance(some)
+    for name in ("severity", "log_p", "log_q", "act"):
+        assert np.array_equal(getattr(now, name)[[3, 1, 4]], getattr(some, name))
+    assert np.array_equal(own.look(now)[[3, 1, 4]], own.look(some))
+    assert np.array_equal(now.memory["sum"][[3, 1, 4]], some.memory["sum"])
+
+
+def test_branches_have_equal_pasts_and_other_futures(tiny_world: Callable[..., Path]) -> None:
+    own = dreams(tiny_world())
+    now = own.advance(own.begin(np.zeros(1, np.uint64)))
+    many = own.branch(now.rows(np.zeros(6, int)), np.arange(100, 106, dtype=np.uint64))
+    assert np.array_equal(own.look(many), own.look(now).repeat(6, 0))
+    after = own.advance(own.advance(many))
+    assert len(np.unique(own.look(after).reshape(6, -1), axis=0)) > 1
+    assert all(trail[0] == (0, 0) and trail[1] == (1, 100 + i) for i, trail in enumerate(after.trail))
+
+
+def test_every_failure_replays_byte_for_byte_in_a_new_process(tiny_world: Callable[..., Path], tmp_path: Path) -> None:
+    folder = tiny_world()
+    own = dreams(folder)
+    first = own.begin(np.arange(64, dtype=np.uint64))
+    nearest = np.full(64, np.inf)
+    for _ in range(12):
+        first = own.advance(first)
+        nearest = np.minimum(nearest, first.severity)
+    limit = float(np.quantile(nearest, 0.05))
+    event = Event("bright", lambda seen: bright(seen) - limit, grain=0.0, since=1)
+    own = dreams(folder, event)
+    found = split(own, 0, Splitting(many=32, replicates=4))
+    assert 0.001 < found.p < 0.4 and len(found.failures) > 0
+    assert any(len(one.trail[0]) > 1 for one in found.failures)
+    for i, one in enumerate(found.failures[:8]):
+        case = kept(own, one)
+        case.save(tmp_path / f"{i}.json")
+        assert (tmp_path / f"{i}.json").stat().st_size < 4000
+        assert Case.load(tmp_path / f"{i}.json") == case
+        again = replay(own, case)
+        assert again.same and again.severities[-1] == case.severity <= 0 and len(again.acts) == case.steps
+    code = (
+        "import sys; sys.path.insert(0, 'tests')\n"
+        "from pathlib import Path\n"
+        "from test_rare_dreams import dreams; from gensim.rare.cases import FORMAT, Case, replay\n"
+        f"own = dreams(Path({str(folder)!r}))\n"
+        f"print([replay(own, Case.load(path)).same for path in sorted(Path({str(tmp_path)!r}).glob('*.json'))])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout.lower()) == [True] * min(8, len(found.failures))
+
+
+def test_hotter_dreams_are_weighed(tiny_world: Callable[..., Path]) -> None:
+    """A fair share of episodes weigh one in the mean, whatever law they were drawn from."""
+    own = dreams(tiny_world(), temperature=1.1, horizon=3)
+    now = own.begin(np.arange(4000, dtype=np.uint64))
+    now = own.advance(now)
+    w = np.exp(now.log_p - now.log_q)
+    assert w.std() > 0.01 and abs(w.mean() - 1) < 5 * w.std() / np.sqrt(len(w))
+
+
+def seen(far: list[float], step: int) -> Seen:
+    n = len(far)
+    zeros = np.zeros(n)
+    return Seen(lambda: zeros, dict, None, np.array(far), zeros > 0, zeros, np.full(n, step))
+
+
+def test_events_compose() -> None:
+    a, b = Event("a", lambda s: s.rew), Event("b", lambda s: 1 - s.rew, grain=0.5)
+    now = seen([0.2, 0.9], 3)
+    assert both("x", [a, b]).severity(now, None)[0] == pytest.approx([0.8, 0.9])
+    assert either("x", [a, b]).severity(now, None)[0] == pytest.approx([0.2, 0.1])
+    lasting, memory, said = held(a, 3), None, []
+    for step, far in enumerate((-0.1, -0.2, -0.3, 0.5, -0.4)):
+        severity, memory = lasting.severity(seen([far], step), memory)
+        said.append(float(severity[0]))
+    assert said[0] > 0 and said[1] > 0 and said[2:] == [-0.1, 0.5, 0.5]
+    assert Event("late", lambda s: s.rew, since=4).severity(now, None)[0].tolist() == [1.0, 1.0]
+
+
+def test_what_is_wrong_with_an_event_is_said(tiny_world: Callable[..., Path]) -> None:
+    with pytest.raises(ValueError, match="return one number each"):
+        Event("wrong", lambda s: np.zeros(3)).severity(seen([0.1], 0), None)
+    with pytest.raises(ValueError, match="off_road"):
+        named("crash", "CarRacing")
+    with pytest.raises(ValueError, match="labels=True"):
+        dreams(tiny_world(), Event("labelled", bright, labels=True))
+    with pytest.raises(ValueError, match="give 2 or more"):
+        held(BRIGHT, 1)
+    with pytest.raises(ValueError, match="what lasts comes last"):
+        both("x", [held(BRIGHT, 2)])
+    assert named("off_road", "CarRacing").name == "off_road"
+
+
+def test_damaged_cases_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "case.json"
+    for text, says in (
+        ('{"format": "x"}', "no case"),
+        ('{"format": "gensim rare case 1", "trail": [[2, 1]]}', "damaged"),
+    ):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=says):
+            Case.load(path)
+
+
+def test_memories_of_any_make_are_rows() -> None:
+    import torch
+
+    memory = ({"a": np.arange(4)}, [torch.arange(8).view(4, 2)], None)
+    part = rows_of(memory, np.array([2, 0]))
+    assert part[0]["a"].tolist() == [2, 0] and part[1][0].tolist() == [[4, 5], [0, 1]] and part[2] is None
+    both_parts = joined([part, part])
+    assert both_parts[0]["a"].tolist() == [2, 0, 2, 0] and both_parts[1][0].shape == (4, 2)
+    with pytest.raises(ValueError, match="a policy remembers int"):
+        rows_of(3, np.array([0]))
