@@ -25,6 +25,7 @@ VERBS = {
     "play": ("play", "Play", "Drive a dream or its simulator by hand."),
     "gap": ("gap", "Gap", "Measure a world against its simulator."),
     "people": ("people", "People", "Draw people by their attributes."),
+    "rare": ("rare", "Rare", "Estimate and replay rare events of dreams."),
     "ood": ("ood", "Ood", "Fit, score and compare detectors of unusual input."),
 }
 

@@ -54,7 +54,10 @@ print(*(name for name in ("torch", "cv2", "stable_baselines3", "av") if name in 
     assert all(f"{verb} " in run.stdout and text in run.stdout for verb, (_, _, text) in VERBS.items())
 
 
-@pytest.mark.parametrize("verb", [*(verb for verb in VERBS if verb != "ood"), "ood fit", "ood score", "ood bench"])
+GROUPED = ("ood fit", "ood score", "ood bench", "rare estimate", "rare replay")
+
+
+@pytest.mark.parametrize("verb", [*(verb for verb in VERBS if verb not in ("ood", "rare")), *GROUPED])
 def test_every_verb_explains_every_option(verb: str, capsys: Output) -> None:
     with pytest.raises(SystemExit) as end:
         main([*verb.split(), "--help"])

@@ -14,6 +14,7 @@ import pytest
 
 from gensim.envs.engine import DreamConfig
 from gensim.envs.events import Event, Seen, both, either, held, named
+from gensim.rare.campaign import campaign
 from gensim.rare.cases import FORMAT, Case, kept, replay
 from gensim.rare.dreams import Dreams, joined, rows_of
 from gensim.rare.splitting import Splitting, split
@@ -45,6 +46,18 @@ def dreams(folder: Path, event: Event = BRIGHT, **config: Any) -> Dreams:
     return Dreams(DreamConfig(str(folder), **about), Swings(), event)
 
 
+def rare(folder: Path) -> Event:
+    """An event of about one episode in 20."""
+    own = dreams(folder)
+    now = own.begin(np.arange(64, dtype=np.uint64))
+    nearest = np.full(64, np.inf)
+    for _ in range(12):
+        now = own.advance(now)
+        nearest = np.minimum(nearest, now.severity)
+    limit = float(np.quantile(nearest, 0.05))
+    return Event("bright", lambda seen: bright(seen) - limit, grain=0.0, since=1)
+
+
 def test_what_is_kept_goes_on_as_it_would_have(tiny_world: Callable[..., Path]) -> None:
     own = dreams(tiny_world())
     now = own.begin(np.arange(5, dtype=np.uint64))
@@ -71,14 +84,7 @@ def test_branches_have_equal_pasts_and_other_futures(tiny_world: Callable[..., P
 
 def test_every_failure_replays_byte_for_byte_in_a_new_process(tiny_world: Callable[..., Path], tmp_path: Path) -> None:
     folder = tiny_world()
-    own = dreams(folder)
-    first = own.begin(np.arange(64, dtype=np.uint64))
-    nearest = np.full(64, np.inf)
-    for _ in range(12):
-        first = own.advance(first)
-        nearest = np.minimum(nearest, first.severity)
-    limit = float(np.quantile(nearest, 0.05))
-    event = Event("bright", lambda seen: bright(seen) - limit, grain=0.0, since=1)
+    event = rare(folder)
     own = dreams(folder, event)
     found = split(own, 0, Splitting(many=32, replicates=4))
     assert 0.001 < found.p < 0.4 and len(found.failures) > 0
@@ -99,6 +105,22 @@ def test_every_failure_replays_byte_for_byte_in_a_new_process(tiny_world: Callab
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout.lower()) == [True] * min(8, len(found.failures))
+
+
+def test_a_campaign_goes_on_where_it_was_stopped(tiny_world: Callable[..., Path], tmp_path: Path) -> None:
+    own = dreams(tiny_world(), rare(tiny_world()))
+    config, about = Splitting(many=16, replicates=2), {"world": "tiny"}
+    whole = campaign(own, tmp_path / "a", 3, 5, config, about, 2)
+    campaign(own, tmp_path / "b", 1, 5, config, about, 2)
+    kept_file = (tmp_path / "b" / "round-000.json").stat().st_mtime_ns
+    again = campaign(own, tmp_path / "b", 3, 5, config, about, 2)
+    assert (tmp_path / "b" / "round-000.json").stat().st_mtime_ns == kept_file
+    assert again.told() == whole.told() and whole.p > 0
+    told = json.loads((tmp_path / "b" / "estimate.json").read_text())
+    assert told["p"] == whole.p and told["calls"] == whole.calls and told["replicates"] == 6
+    assert Case.load(tmp_path / "b" / told["likeliest"]).severity <= 0
+    with pytest.raises(ValueError, match="of other settings"):
+        campaign(own, tmp_path / "b", 3, 6, config, about, 2)
 
 
 def test_hotter_dreams_are_weighed(tiny_world: Callable[..., Path]) -> None:

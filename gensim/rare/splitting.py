@@ -130,8 +130,28 @@ def split(simulator: Simulator, seed: int, config: Splitting | None = None, show
     Raises:
         ValueError: if the severity is not finite, or never changes.
     """
-    config = config or Splitting()
-    return _Run(simulator, seed, config).run(shown)
+    return crowds(simulator, seed, config, shown).estimate()
+
+
+@dataclass(frozen=True)
+class Split:
+    """What splitting found: estimates (r,) of the replicates, steps taken, last moments of episodes that failed (1 row
+    each) with their log-probabilities, and what speaks against it."""
+
+    each: np.ndarray
+    calls: int
+    failures: list[Any]
+    likely: list[float]
+    doubts: tuple[str, ...] = ()
+
+    def estimate(self) -> Estimate:
+        """The mean, with its interval."""
+        return replicated(self.each, self.calls, self.failures, self.likely, self.doubts)
+
+
+def crowds(simulator: Simulator, seed: int, config: Splitting | None = None, shown: Shown | None = None) -> Split:
+    """The same, replicate by replicate; see `split`."""
+    return _Run(simulator, seed, config or Splitting()).run(shown)
 
 
 class _Run:
@@ -140,7 +160,7 @@ class _Run:
         self.rng = np.random.default_rng(seed)
         self.calls = self.branched = 0
 
-    def run(self, shown: Shown | None) -> Estimate:
+    def run(self, shown: Shown | None) -> Split:
         c = self.config
         keys = fold(np.full(c.replicates * c.many, self.seed, np.uint64), np.arange(c.replicates * c.many))
         moments = self.simulator.begin(keys)
@@ -227,13 +247,13 @@ class _Run:
                 "closer; give one that falls towards the event, or episodes that differ"
             )
 
-    def _said(self, crowds: list[list[Path]], log_p: np.ndarray, going: np.ndarray) -> Estimate:
+    def _said(self, crowds: list[list[Path]], log_p: np.ndarray, going: np.ndarray) -> Split:
         failed = [[path for path in crowd if path.nearest <= 0] for crowd in crowds]
         shares = [sum(path.weight for path in some) / self.config.many for some in failed]
         doubts = ("levels ran out before the event was reached",) if going.any() else ()
         found = [path for some in failed for path in some]
         ends, likely = [path.last for path in found], [path.likely for path in found]
-        return replicated(np.exp(log_p) * np.array(shares), self.calls, ends, likely, doubts)
+        return Split(np.exp(log_p) * np.array(shares), self.calls, ends, likely, doubts)
 
 
 def _branched(parent: Path, level: float) -> tuple[Path, tuple[Any, int]]:

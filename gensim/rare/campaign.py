@@ -1,0 +1,91 @@
+"""Rounds of splitting in a folder: each is kept when it is over, and none is lost when the next is stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gensim.core.circumstances import circumstances
+from gensim.core.files import read_json, write_json
+from gensim.core.seeds import fold
+from gensim.rare.cases import Case, kept
+from gensim.rare.dreams import Dreams, Episodes
+from gensim.rare.result import Estimate, replicated
+from gensim.rare.splitting import Shown, Splitting, crowds
+
+Progress = Callable[[int], Shown]
+
+
+def campaign(
+    dreams: Dreams,
+    out: Path,
+    rounds: int,
+    seed: int,
+    config: Splitting,
+    about: Mapping[str, Any],
+    cases: int = 8,
+    progress: Progress | None = None,
+) -> Estimate:
+    """The probability of the dreams' event, of so many rounds; goes on with those that the folder holds.
+
+    Writes a file a round, `cases` of the failures that each found, each from another beginning, and estimate.json.
+    The estimate's failures are the paths of the cases, the likeliest is the one of the highest log-probability.
+
+    Raises:
+        ValueError: if the folder holds rounds of something else, or fewer than one are asked for.
+    """
+    if rounds < 1 or cases < 0 or seed < 0:
+        raise ValueError(f"rounds={rounds}, cases={cases}, seed={seed}: give at least 1, 0 and 0")
+    settings = {**about, "seed": seed, "splitting": asdict(config)}
+    done = [_round(dreams, out, i, config, settings, cases, progress) for i in range(rounds)]
+    each = np.concatenate([one["each"] for one in done])
+    found = [Path(out / name) for one in done for name in one["cases"]]
+    likely = [Case.load(path).log_p for path in found]
+    doubts = tuple(dict.fromkeys(doubt for one in done for doubt in one["doubts"]))
+    told = replicated(each, sum(one["calls"] for one in done), found, likely, doubts)
+    kind = {"replicates": len(each), "failures": [str(path.relative_to(out)) for path in found]}
+    best = {"likeliest": None if told.likeliest is None else str(told.likeliest.relative_to(out))}
+    write_json(out / "estimate.json", {**told.told(), **kind, **best, **settings, **circumstances()})
+    return told
+
+
+def _round(
+    dreams: Dreams,
+    out: Path,
+    index: int,
+    config: Splitting,
+    settings: Mapping[str, Any],
+    cases: int,
+    progress: Progress | None,
+) -> dict[str, Any]:
+    """What a round found, from its file if it is there."""
+    path = out / f"round-{index:03d}.json"
+    if path.exists():
+        told = read_json(path)
+        if told.get("settings") != settings:
+            raise ValueError(f"{path} is of other settings ({told.get('settings')}): give another folder, or delete it")
+        return told
+    seed = int(fold(np.array([settings["seed"]], np.uint64), index)[0] >> np.uint64(1))
+    found = crowds(dreams, seed, config, progress(index) if progress else None)
+    names = []
+    for i, episode in enumerate(_unlike(found.failures, found.likely)[:cases]):
+        names.append(f"cases/{index:03d}-{i:02d}.json")
+        case = kept(dreams, episode, {name: settings[name] for name in settings if name != "splitting"})
+        case.save(out / names[-1])
+    told = {"each": found.each.tolist(), "calls": found.calls, "doubts": list(found.doubts), "cases": names}
+    write_json(path, told | {"settings": settings})
+    return told
+
+
+def _unlike(failures: list[Episodes], likely: list[float]) -> list[Episodes]:
+    """The likeliest failure of each beginning, likeliest first."""
+    best: dict[int, tuple[float, Episodes]] = {}
+    for episode, value in zip(failures, likely):
+        key = episode.trail[0][0][1]
+        if key not in best or value > best[key][0]:
+            best[key] = (value, episode)
+    return [episode for _, episode in sorted(best.values(), key=lambda pair: -pair[0])]
