@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -399,12 +400,16 @@ def test_feet_are_on_the_ground() -> None:
         assert middle[1] + MIDDLE * DRIVING.focal / middle[2] == pytest.approx(foot[1], abs=0.12 * DRIVING.focal / far)
 
 
-def test_the_command_draws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_draws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     from gensim.commands import people
 
     monkeypatch.setattr("gensim.agents.road_users.painter.shipped", small)
     out = tmp_path / "people.png"
     assert people.run(people.People(out=out, age=70.0, gender="female", count=6)) == 0 and out.stat().st_size > 500
+    capsys.readouterr()
+    assert people.run(people.People(out=out, age=70.0, count=2, json=True)) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [one["age"] for one in told["people"]] == [70, 70] and "azimuth" in told["people"][0]
     for sweep in ("age", "top", "azimuth", "top_colour"):
         assert people.run(people.People(out=out, sweep=sweep, count=2)) == 0
     with pytest.raises(ValueError, match="give one of gender"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,6 +60,8 @@ class People:
     """Pixels of the picture for each one drawn, each way."""
     seconds: float = 4.0
     """Length of a video."""
+    json: bool = False
+    """Print one JSON object: who was drawn."""
 
     def __post_init__(self) -> None:
         if self.count < 1 or self.scale < 1 or self.seconds <= 0:
@@ -68,18 +71,21 @@ class People:
 def run(options: People) -> int:
     """Draws, writes and says where it is."""
     from gensim.agents.road_users.painter import shipped
+    from gensim.agents.road_users.person import to_dict
     from gensim.core.frames import mosaic, write_png
 
     painter = shipped()
     if options.pixels not in painter.heights:
         raise ValueError(f"pixels={options.pixels}: give one of {', '.join(map(str, painter.heights))}")
+    pairs = swept(options) if options.sweep else [drawn(options, i) for i in range(options.count)]
     if options.out.suffix == ".mp4":
+        pairs = pairs[:1]
         _walk(options, painter)
     else:
-        pairs = swept(options) if options.sweep else [drawn(options, i) for i in range(options.count)]
         columns = len(pairs) // options.count if options.sweep else int(np.ceil(np.sqrt(2 * options.count)))
         write_png(options.out, mosaic(pictures(options, painter, pairs), columns))
-    print(f"{options.out}: people drawn by a GAN that learned from renders")
+    told = {"out": str(options.out), "people": [to_dict(person) | vars(view) for person, view in pairs]}
+    print(json.dumps(told) if options.json else f"{options.out}: people drawn by a GAN that learned from renders")
     return 0
 
 
