@@ -1,4 +1,4 @@
-"""Draws people for the README: a sheet of them beside renders, sweeps, and somebody crossing a dreamed street."""
+"""Draws people for the README: a sheet of them, sweeps, and people crossing a dreamed street."""
 
 from __future__ import annotations
 
