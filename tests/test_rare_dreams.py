@@ -6,17 +6,22 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from gensim.agents.filter import Pilot, load
 from gensim.envs.engine import DreamConfig
 from gensim.envs.events import Event, Seen, both, either, held, named
+from gensim.rare.avoid import avoid
 from gensim.rare.campaign import campaign
 from gensim.rare.cases import FORMAT, Case, kept, replay
-from gensim.rare.dreams import Dreams, joined, rows_of
+from gensim.rare.confirm import confirm
+from gensim.rare.dreams import AgentPolicy, Dreams, joined, rows_of
+from gensim.rare.minimise import minimise
 from gensim.rare.splitting import Splitting, split
 
 
@@ -46,16 +51,16 @@ def dreams(folder: Path, event: Event = BRIGHT, **config: Any) -> Dreams:
     return Dreams(DreamConfig(str(folder), **about), Swings(), event)
 
 
-def rare(folder: Path) -> Event:
+def rare(folder: Path, since: int = 1) -> Event:
     """An event of about one episode in 20."""
-    own = dreams(folder)
+    own = dreams(folder, replace(BRIGHT, since=since))
     now = own.begin(np.arange(64, dtype=np.uint64))
     nearest = np.full(64, np.inf)
     for _ in range(12):
         now = own.advance(now)
         nearest = np.minimum(nearest, now.severity)
     limit = float(np.quantile(nearest, 0.05))
-    return Event("bright", lambda seen: bright(seen) - limit, grain=0.0, since=1)
+    return Event("bright", lambda seen: bright(seen) - limit, grain=0.0, since=since)
 
 
 def test_what_is_kept_goes_on_as_it_would_have(tiny_world: Callable[..., Path]) -> None:
@@ -105,6 +110,50 @@ def test_every_failure_replays_byte_for_byte_in_a_new_process(tiny_world: Callab
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout.lower()) == [True] * min(8, len(found.failures))
+
+
+def found_case(folder: Path) -> tuple[Dreams, Case]:
+    own = dreams(folder, rare(folder, since=6))
+    found = split(own, 1, Splitting(many=32, replicates=2))
+    return own, kept(own, found.likeliest)
+
+
+def test_a_minimal_case_still_fails_and_no_step_of_it_can_be_calm(tiny_world: Callable[..., Path]) -> None:
+    own, case = found_case(tiny_world())
+    least = minimise(own, case)
+    assert least.severity <= 0 and least.steps <= case.steps
+    wild = np.setdiff1d(np.arange(least.steps), least.calm)
+    assert len(wild) < case.steps and replay(own, least).same
+    for step in wild:
+        calmer = replace(least, calm=(*least.calm, int(step)))
+        assert (replay(own, calmer).severities > 0).all()
+    with pytest.raises(ValueError, match="does not happen"):
+        minimise(own, replace(case, trail=((0, 123456),)))
+
+
+def test_actions_that_avoid_a_failure_do(tiny_world: Callable[..., Path]) -> None:
+    own, case = found_case(tiny_world())
+    other = avoid(own, case, back=min(4, case.steps))
+    assert other.acts.shape == (25, 2) and other.survived.shape == (25,)
+    assert other.avoidable == other.survived.any()
+    with pytest.raises(ValueError, match="give 1 to"):
+        avoid(own, case, back=case.steps + 1)
+
+
+@pytest.mark.parametrize("name", ["off_road"])
+def test_a_case_of_carracing_is_tried_in_the_simulator(name: str) -> None:
+    agent = load("agents/carracing")
+    config = DreamConfig("gensim:carracing", "latents", 20)
+    event = replace(named(name, "CarRacing"), since=0)
+    own = Dreams(config, AgentPolicy(agent), event)
+    episode = own.begin(np.array([3], np.uint64))
+    for _ in range(6):
+        episode = own.advance(episode)
+    case = kept(own, episode)
+    told = confirm(own, case, Pilot(agent))
+    assert told.acted.shape == (7,) and told.played is not None and told.played.shape == (7,)
+    real = told.acted[0]
+    assert real == pytest.approx(replay(own, case).severities[0], abs=0.15)  # the same start
 
 
 def test_a_campaign_goes_on_where_it_was_stopped(tiny_world: Callable[..., Path], tmp_path: Path) -> None:

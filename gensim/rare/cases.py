@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from gensim.core.files import read_json, write_json
+from gensim.envs.engine import load_world
+from gensim.envs.registry import folder_of
 from gensim.rare.dreams import Dreams, Episodes
 
 FORMAT = "gensim rare case 1"
+COLD = 1e-3  # temperature at which the likeliest is drawn
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,7 @@ class Case:
         trail: step and key, of every time that the episode was given one; the first at step 0.
         severity: at the end.
         log_p: nats, of the episode under the reference law.
+        calm: steps whose latents are the likeliest, not drawn ones.
         digest: SHA-256 of all its frames.
         about: world, agent and settings, for people and for `gensim rare replay`.
     """
@@ -36,6 +41,7 @@ class Case:
     trail: tuple[tuple[int, int], ...]
     severity: float
     log_p: float
+    calm: tuple[int, ...] = ()
     digest: str = ""
     about: Mapping[str, Any] = field(default_factory=dict)
 
@@ -51,7 +57,7 @@ class Case:
             raise ValueError(f"{path} is no case of this version: give a file that `gensim rare` wrote")
         try:
             trail = tuple((int(step), int(key)) for step, key in told.pop("trail"))
-            case = cls(trail=trail, **told)
+            case = cls(trail=trail, calm=tuple(int(step) for step in told.pop("calm")), **told)
             if not trail or trail[0][0] != 0 or any(a[0] > b[0] for a, b in zip(trail, trail[1:])):
                 raise ValueError("its trail does not begin at step 0, or goes back")
         except (TypeError, KeyError, ValueError) as error:
@@ -63,13 +69,14 @@ class Case:
 class Replay:
     """A case dreamed again.
 
-    frames (t, h, w, 3) uint8 and severities (t,) of its moments; acts (t - 1, ...); same: whether frames are, byte for
-    byte, those that the case was kept with.
+    frames (t, h, w, 3) uint8 and severities (t,) of its moments; acts (t - 1, k); start: where it began, as the
+    simulator's reset seed and all actions since; same: whether frames are, byte for byte, those it was kept with.
     """
 
     frames: np.ndarray
     severities: np.ndarray
     acts: np.ndarray
+    start: Mapping[str, Any]
     same: bool
 
 
@@ -88,20 +95,37 @@ def kept(dreams: Dreams, episode: Episodes, about: Mapping[str, Any] | None = No
 
 def replay(dreams: Dreams, case: Case) -> Replay:
     """Dreams a case again, step by step."""
+    moments = list(played(dreams, case))
+    shown = np.concatenate([dreams.look(now) for now in moments])
+    severities = np.array([now.severity[0] for now in moments])
+    acts = np.concatenate([now.act for now in moments[1:]] or [moments[0].act[:0]])
+    world = load_world(folder_of(dreams.config.world))
+    start = world.starts.provenance(int(moments[0].rollout.state.start[0]))
+    return Replay(shown, severities, acts, start, digest(shown) == case.digest)
+
+
+def played(dreams: Dreams, case: Case, calm: np.ndarray | None = None) -> Iterator[Episodes]:
+    """A case's moments, one after the other, in rows that differ in which steps are calm: bool (n, steps)."""
     keys = dict(case.trail[1:])  # of several at one step, the last holds
-    now = dreams.begin(np.array([case.trail[0][1]], np.uint64))
-    frames, severities, acts = [dreams.look(now)], [now.severity[0]], []
+    if calm is None:
+        calm = np.isin(np.arange(case.steps), case.calm)[None]
+    n = len(calm)
+    now = dreams.begin(np.full(n, case.trail[0][1], np.uint64))
     for step in range(case.steps + 1):
         if step in keys:
-            now = dreams.branch(now, np.array([keys[step]], np.uint64))
-        if step == case.steps:
-            break
-        now = dreams.advance(now)
-        frames.append(dreams.look(now))
-        severities.append(now.severity[0])
-        acts.append(now.act)
-    shown = np.concatenate(frames)
-    return Replay(shown, np.array(severities), np.concatenate(acts), digest(shown) == case.digest)
+            now = dreams.branch(now, np.full(n, keys[step], np.uint64))
+        yield now
+        if step < case.steps:
+            now = calmly(dreams, now, calm[:, step])
+
+
+def calmly(dreams: Dreams, now: Episodes, calm: np.ndarray) -> Episodes:
+    """One step more, in which some rows (n,) take their likeliest latents."""
+    state = now.rollout.state
+    warm = state.temperature
+    cold = torch.where(torch.from_numpy(calm), torch.tensor(COLD), warm)
+    after = dreams.advance(replace(now, rollout=replace(now.rollout, state=replace(state, temperature=cold))))
+    return replace(after, rollout=replace(after.rollout, state=replace(after.rollout.state, temperature=warm)))
 
 
 def digest(frames: np.ndarray) -> str:
