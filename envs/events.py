@@ -16,6 +16,7 @@ class Seen:
 
     Arguments:
         frames: draws the frames uint8 (n, h, w, 3); labels: tells classes, depth and what else info has.
+        gaps: metres (n, k) between the robot and each of k people in the scene, below 0 where they touch.
         act: the actions that led here, None at first.
         rew, returns: of the step and of the episode so far, float (n,).
         term: whether the episode ended by itself, bool (n,).
@@ -23,7 +24,8 @@ class Seen:
     """
 
     frames: Callable[[], np.ndarray]
-    labels: Callable[[], dict[str, np.ndarray]]
+    labels: Callable[[], dict[str, Any]]
+    gaps: np.ndarray
     act: np.ndarray | None
     rew: np.ndarray
     term: np.ndarray
@@ -40,6 +42,7 @@ class Event:
         far: of what is seen to float (n,): how far it is off; 1 or so where it is not near.
         labels: whether it looks at labels.
         grain: how finely severities need be told apart.
+        people: whether it is about people in the scene.
         since: steps into the episode before which nothing counts, and the severity is 1.
     """
 
@@ -48,6 +51,7 @@ class Event:
     labels: bool = False
     grain: float = 0.01
     since: int = 0
+    people: bool = False
 
     def severity(self, seen: Seen, memory: Any) -> tuple[np.ndarray, Any]:
         """Severities (n,), and what is remembered of the episodes, None at first."""
@@ -76,7 +80,9 @@ def held(event: Event, steps: int) -> Held:
     """The event going on for so many steps; 2 at least."""
     if steps < 2:
         raise ValueError(f"steps={steps}: give 2 or more")
-    return Held(f"{event.name} for {steps} steps", event.far, event.labels, event.grain, event.since, steps)
+    return Held(
+        f"{event.name} for {steps} steps", event.far, event.labels, event.grain, event.since, event.people, steps
+    )
 
 
 def both(name: str, events: Sequence[Event]) -> Event:
@@ -93,8 +99,8 @@ def _of(name: str, events: Sequence[Event], reduced: Callable[[list[np.ndarray]]
     if any(type(event) is not Event for event in events) or not events:
         raise ValueError("give events of a moment each, at least one; what lasts comes last: held(both(...), steps)")
     labels, grain = any(event.labels for event in events), min(event.grain for event in events)
-    since = max(event.since for event in events)
-    return Event(name, lambda seen: reduced([event.far(seen) for event in events]), labels, grain, since)
+    since, people = max(event.since for event in events), any(event.people for event in events)
+    return Event(name, lambda seen: reduced([event.far(seen) for event in events]), labels, grain, since, people)
 
 
 def named(name: str, world: str) -> Event:

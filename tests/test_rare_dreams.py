@@ -184,7 +184,7 @@ def test_hotter_dreams_are_weighed(tiny_world: Callable[..., Path]) -> None:
 def seen(far: list[float], step: int) -> Seen:
     n = len(far)
     zeros = np.zeros(n)
-    return Seen(lambda: zeros, dict, None, np.array(far), zeros > 0, zeros, np.full(n, step))
+    return Seen(lambda: zeros, dict, np.zeros((n, 0)), None, np.array(far), zeros > 0, zeros, np.full(n, step))
 
 
 def test_events_compose() -> None:

@@ -13,10 +13,12 @@ from gensim.agents.road_users.behaviour import Behaviour, followed, velocity
 from gensim.agents.road_users.camera import Camera
 from gensim.agents.road_users.compositor import Cast
 from gensim.agents.road_users.person import GAITS, STRIDE, WIDTH, Person, looks, seen_so
-from gensim.agents.road_users.senses import Robot, Walkers, sense, touches
+from gensim.agents.road_users.senses import Robot, Walkers, gaps, sense
 from gensim.core.seeds import fold, uniform
 
 DT = 0.1  # seconds of a step of behaviour
+OF_PERSONS = ("phase", "facing", "memory", "log_prob")
+OF_SCENES = ("robot", "speed", "key", "step")
 STREAM = 66  # of draws of what people do
 FREE = np.inf  # where no road begins
 
@@ -80,6 +82,24 @@ class People:
         own = {field.name: getattr(self, field.name) for field in fields(self)}
         walkers = Walkers(**{name: value.copy() for name, value in vars(self.walkers).items()})
         return People(**{name: value.copy() for name, value in own.items() if name != "walkers"} | {"walkers": walkers})
+
+    def rows(self, index: np.ndarray) -> People:
+        """A copy of some scenes (m,), all of which have equally many people."""
+        index, k = np.asarray(index), len(self.scene) // max(len(self.key), 1)
+        whose = (index[:, None] * k + np.arange(k)).reshape(-1)
+        walkers = Walkers(**{name: value[whose] for name, value in vars(self.walkers).items()})
+        own = {name: getattr(self, name)[whose] for name in OF_PERSONS}
+        scenes = {name: getattr(self, name)[index] for name in OF_SCENES}
+        return People(scene=np.repeat(np.arange(len(index)), k), walkers=walkers, **own, **scenes)
+
+    @classmethod
+    def join(cls, some: Sequence[People]) -> People:
+        """All scenes of several, one after the other."""
+        joined = lambda values: np.concatenate(list(values))  # noqa: E731
+        walkers = {name: joined(vars(one.walkers)[name] for one in some) for name in vars(some[0].walkers)}
+        arrays = {name: joined(getattr(one, name) for one in some) for name in (*OF_PERSONS, *OF_SCENES)}
+        k = len(some[0].scene) // max(len(some[0].key), 1)
+        return cls(scene=np.repeat(np.arange(len(arrays["key"])), k), walkers=Walkers(**walkers), **arrays)
 
 
 class Scenes:
@@ -225,10 +245,14 @@ class Scenes:
         there = np.ones(len(now.scene), bool)
         return Robot(now.robot[now.scene, :2], (ahead * now.speed[:, None])[now.scene], there)
 
-    def touched(self) -> np.ndarray:
-        """Whether each person (n,) is touched by their robot, taken for a car of 4.6 by 1.9 metres."""
+    def gaps(self) -> np.ndarray:
+        """Metres (n,) between each person and their robot, a car of 4.6 by 1.9 metres; below 0 where they touch."""
         turn = self.now.robot[self.now.scene, 2]
-        return touches(self.now.walkers, self.robots(), np.stack([np.cos(turn), np.sin(turn)], -1))
+        return gaps(self.now.walkers, self.robots(), np.stack([np.cos(turn), np.sin(turn)], -1))
+
+    def touched(self) -> np.ndarray:
+        """Whether each person (n,) is touched by their robot."""
+        return self.gaps() < 0
 
     def seen(self) -> np.ndarray:
         """Where people are beside their robots (n, 2): metres ahead and to the left."""

@@ -117,8 +117,13 @@ def _others(w: Walkers, together: np.ndarray) -> np.ndarray:
     return np.pad(told, ((0, 0), (0, NEIGHBOURS - order.shape[1]), (0, 0))).reshape(n, -1)
 
 
-def touches(walkers: Walkers, robot: Robot, heading: np.ndarray) -> np.ndarray:
-    """Whether a robot that looks along unit vectors (n, 2) touches each person (n,)."""
+def gaps(walkers: Walkers, robot: Robot, heading: np.ndarray) -> np.ndarray:
+    """Metres (n,) between each person and a robot that looks along unit vectors (n, 2); below 0 where they touch."""
     place = along(heading, walkers.place - robot.place)
     beyond = np.maximum(np.abs(place) - HALF, 0)
-    return robot.there & (np.linalg.norm(beyond, axis=-1) < BODY)
+    return np.where(robot.there, np.linalg.norm(beyond, axis=-1) - BODY, np.inf)
+
+
+def touches(walkers: Walkers, robot: Robot, heading: np.ndarray) -> np.ndarray:
+    """Whether a robot that looks along unit vectors (n, 2) touches each person (n,)."""
+    return gaps(walkers, robot, heading) < 0

@@ -17,6 +17,7 @@ from gensim.agents.road_users.person import to_dict
 from gensim.agents.road_users.scene import People, RoadUser, Scenes
 from gensim.core.seeds import fold
 from gensim.envs.driving.source.labels import PERSON
+from gensim.envs.engine import Dream
 
 Motion = Callable[[Mapping[str, Any], np.ndarray | None], tuple[np.ndarray, np.ndarray]]
 MOVED = ("forward", "left", "turn", "speed")
@@ -141,7 +142,7 @@ class RoadUsers(gym.Wrapper, gym.utils.RecordConstructorArgs):
         gym.Wrapper.__init__(self, env)
         _check_frames(env.observation_space)
         self.motion = motion or told_motion
-        self.stage = Stage(people, 1, camera or DRIVING, dt, painter, _behaviour(behaviour), sun, sun_azimuth)
+        self.stage = Stage(people, 1, camera or DRIVING, dt, painter, behaviour_of(behaviour), sun, sun_azimuth)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Opens an episode; people are where they were placed, and what they do depends on the seed."""
@@ -202,7 +203,7 @@ class RoadUsersVector(VectorWrapper):
         self._metadata = env.metadata | {"autoreset_mode": AutoresetMode.SAME_STEP}
         self.motion = motion or told_motion
         rows = env.num_envs
-        self.stage = Stage(people, rows, camera or DRIVING, dt, painter, _behaviour(behaviour), sun, sun_azimuth)
+        self.stage = Stage(people, rows, camera or DRIVING, dt, painter, behaviour_of(behaviour), sun, sun_azimuth)
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
@@ -251,9 +252,14 @@ class RoadUsersVector(VectorWrapper):
 
 
 def weather_of(env: Any) -> Weather | None:
-    """What a dream's weather makes of its frames; None where there is none."""
+    """The same of the dream behind an environment, if there is one."""
     dream = getattr(env, "dream", None)
-    if dream is None or dream.weather is None or dream.rollout is None or not dream.rollout.weather.any():
+    return None if dream is None else weather_in(dream)
+
+
+def weather_in(dream: Dream) -> Weather | None:
+    """What a dream's weather makes of its frames; None where there is none."""
+    if dream.weather is None or dream.rollout is None or not dream.rollout.weather.any():
         return None
 
     def under(frames: np.ndarray, people: np.ndarray, depth: np.ndarray) -> np.ndarray:
@@ -271,7 +277,8 @@ def _check_frames(space: gym.Space) -> None:
         )
 
 
-def _behaviour(given: Behaviour | str | None) -> Behaviour | None:
+def behaviour_of(given: Behaviour | str | None) -> Behaviour | None:
+    """A behaviour by its name, or as it is given."""
     if isinstance(given, str) and given != "learned":
         raise ValueError(f"behaviour={given!r}: give 'learned', a Behaviour, or None")
     return usual_behaviour() if isinstance(given, str) else given

@@ -49,9 +49,15 @@ def _fast(seen: Seen) -> np.ndarray:
     return 1 - seen.labels()["speed"] / 8
 
 
+def _touched(seen: Seen) -> np.ndarray:
+    """Metres to whoever is nearest, a tenth of them."""
+    return np.minimum(seen.gaps.min(1, initial=10.0), 10.0) / 10
+
+
 PERSON_SOON = Event("person_soon", soon(PERSON, 0.7), labels=True, since=2)
 EVENTS = {
     "person_soon": PERSON_SOON,
+    "contact": Event("contact", _touched, labels=True, people=True),
     "vehicle_soon": Event("vehicle_soon", soon(VEHICLE, 0.5), labels=True, since=2),
     "off_road": Event("off_road", _off, labels=True, since=2),
     "fast_off_road": both("fast_off_road", [Event("off", _off, True), Event("fast", _fast, True)]),

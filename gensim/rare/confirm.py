@@ -91,4 +91,4 @@ def _severities(
 
 def _seen(frame: np.ndarray, step: int, rew: float = 0.0, returns: float = 0.0, term: bool = False) -> Seen:
     one = lambda value: np.array([value])  # noqa: E731
-    return Seen(lambda: frame[None], dict, None, one(rew), one(term), one(returns), one(step))
+    return Seen(lambda: frame[None], dict, np.zeros((1, 0)), None, one(rew), one(term), one(returns), one(step))

@@ -11,11 +11,16 @@ import numpy as np
 from torch import Tensor
 
 from gensim.agents.agent import Agent
+from gensim.agents.road_users.behaviour import Behaviour
+from gensim.agents.road_users.camera import DRIVING
+from gensim.agents.road_users.scene import People, RoadUser
+from gensim.agents.road_users.wrapper import Stage, behaviour_of, told_motion, weather_in
+from gensim.core.seeds import fold
 from gensim.envs.engine import Dream, DreamConfig
 from gensim.envs.events import Event, Seen
 from gensim.envs.rollout import Rollout
 
-TRAIL = tuple[tuple[int, int], ...]  # the step at which an episode was given a key, and the key
+PEOPLE = 78  # of an episode's key, from which people's own is made
 
 
 class Policy(Protocol):
@@ -63,13 +68,15 @@ class AgentPolicy:
 class Episodes:
     """Moments of n dreamed episodes; see `gensim.rare.splitting.Moments`.
 
-    rollout: the world's; memory: the policy's; seen: what the event remembers; act: the last actions, zeros at first;
-    trail (n,): the keys that an episode was given and when, which is all it takes to dream it again.
+    rollout: the world's; memory: the policy's; seen: what the event remembers; people, where there are any; act: the
+    last actions, zeros at first; trail (n,): the keys that an episode was given and when, which is all it takes to
+    dream it again.
     """
 
     rollout: Rollout
     memory: Any
     seen: Any
+    people: People | None
     act: np.ndarray
     severity: np.ndarray
     done: np.ndarray
@@ -94,56 +101,74 @@ class Dreams:
         policy: who acts; observes what the config says.
         event: what may happen.
         options: of each reset, as the environment takes them.
+        people: who is there as each episode begins, in worlds that tell how they move; what they do is drawn, and
+            counts in the log-probabilities. They are drawn into the frames, so policies on latents are refused.
+        behaviour: of the people; "learned", or None, where they go on as they like.
+
+    Raises:
+        ValueError: if the event needs labels or people that are not there, or the policy would not see the people.
     """
 
     def __init__(
-        self, config: DreamConfig, policy: Policy, event: Event, options: dict[str, Any] | None = None
+        self,
+        config: DreamConfig,
+        policy: Policy,
+        event: Event,
+        options: dict[str, Any] | None = None,
+        people: Sequence[RoadUser] = (),
+        behaviour: Behaviour | str | None = "learned",
     ) -> None:
         self.config, self.policy, self.event, self.options = config, policy, event, options
+        self.people, self.behaviour = tuple(people), behaviour
         if event.labels and not config.labels:
             raise ValueError(f"{event.name} looks at labels: give labels=True, and a world that has them")
+        if people and (config.observation != "frames" or not config.labels):
+            raise ValueError("people are drawn into frames, by labels: give observation='frames' and labels=True")
+        if event.people and not people:
+            raise ValueError(f"{event.name} is about people: give people=, one at least")
 
     def begin(self, keys: np.ndarray) -> Episodes:
         """First moments of episodes that depend on keys (n,) uint64."""
         n = len(keys)
         dream = Dream(self.config, n)
         dream.reset([int(key) for key in keys], 0, self.options)
+        stage = self._stage(n, None)
+        if stage is not None:
+            stage.scenes.reset(fold(keys, PEOPLE), np.ones(n, bool))
         trail = np.empty(n, object)
         for i, key in enumerate(keys):
             trail[i] = ((0, int(key)),)
-        severity, seen = self.event.severity(self._seen(dream, None), None)
-        zeros = np.zeros(n)
-        act = np.zeros((n, dream.controls.action.size), np.float32)
+        severity, seen = self.event.severity(self._seen(dream, stage, None), None)
+        act, zeros = np.zeros((n, dream.controls.action.size), np.float32), np.zeros(n)
+        people = None if stage is None else stage.scenes.now
         memory = self.policy.begin(keys)
-        return Episodes(dream.now, memory, seen, act, severity, np.zeros(n, bool), zeros, zeros.copy(), trail)
+        done = np.zeros(n, bool)
+        return Episodes(dream.now, memory, seen, people, act, severity, done, zeros, zeros.copy(), trail)
 
     def advance(self, now: Episodes) -> Episodes:
         """The moments one step later."""
-        dream = Dream(self.config, len(now))
-        dream.rollout = now.rollout
-        act, memory = self.policy.act(dream.observe(), now.memory)
+        dream, stage = self._taken_up(now)
+        act, memory = self.policy.act(self._observed(dream, stage), now.memory)
         act = dream.controls.read(act, len(now))
         outcome = dream.step(act)
-        severity, seen = self.event.severity(self._seen(dream, act, outcome.rew, outcome.term), now.seen)
-        return Episodes(
-            dream.now,
-            memory,
-            seen,
-            act,
-            severity,
-            dream.now.done.copy(),
-            now.log_p + outcome.log_prob,
-            now.log_q + outcome.log_q,
-            now.trail,
-        )
+        log_p, log_q, done = now.log_p + outcome.log_prob, now.log_q + outcome.log_q, dream.now.done.copy()
+        if stage is not None:
+            stage.scenes.advance(*told_motion(dream.labels(), act), np.ones(len(now), bool))
+            log_p, log_q = log_p + stage.log_prob(), log_q + stage.log_prob()
+            done |= stage.contact() >= 0
+        severity, seen = self.event.severity(self._seen(dream, stage, act, outcome.rew, outcome.term), now.seen)
+        people = None if stage is None else stage.scenes.now
+        return Episodes(dream.now, memory, seen, people, act, severity, done, log_p, log_q, now.trail)
 
     def branch(self, moments: Episodes, keys: np.ndarray) -> Episodes:
-        """The same pasts; the futures of world and policy depend on new keys (n,) uint64."""
-        n, trail = len(moments), moments.trail.copy()
+        """The same pasts; the futures of world, policy and people depend on new keys (n,) uint64."""
+        n, trail, people = len(moments), moments.trail.copy(), moments.people
         for i in range(n):
             trail[i] = (*trail[i], (int(moments.rollout.elapsed[i]), int(keys[i])))
-        rollout = moments.rollout.reseed(keys, np.ones(n, bool))
-        return replace(moments, rollout=rollout, memory=self.policy.branch(moments.memory, keys), trail=trail)
+        if people is not None:
+            people = replace(people.copy(), key=fold(keys, PEOPLE))
+        rollout, memory = moments.rollout.reseed(keys, np.ones(n, bool)), self.policy.branch(moments.memory, keys)
+        return replace(moments, rollout=rollout, memory=memory, people=people, trail=trail)
 
     def join(self, some: Sequence[Episodes]) -> Episodes:
         """All rows of several moments, one after the other."""
@@ -151,15 +176,47 @@ class Dreams:
 
     def look(self, moments: Episodes) -> np.ndarray:
         """Frames uint8 (n, h, w, 3) of moments."""
+        return self._drawn(*self._taken_up(moments))
+
+    def labels(self, moments: Episodes) -> dict[str, Any]:
+        """What is told of moments: classes and depth (n, h, w), what else the state tells, and people, a list a row."""
+        dream, stage = self._taken_up(moments)
+        return self._labelled(dream, stage)
+
+    def _taken_up(self, moments: Episodes) -> tuple[Dream, Stage | None]:
         dream = Dream(self.config, len(moments))
         dream.rollout = moments.rollout
-        return dream.frames()
+        return dream, self._stage(len(moments), moments.people)
 
-    def _seen(self, dream: Dream, act: np.ndarray | None, rew: Any = None, term: Any = None) -> Seen:
+    def _stage(self, rows: int, people: People | None) -> Stage | None:
+        if not self.people:
+            return None
+        stage = Stage(self.people, rows, DRIVING, 0.1, None, behaviour_of(self.behaviour), 0.6, 2.2)
+        if people is not None:
+            stage.scenes.now = people.copy()
+        return stage
+
+    def _drawn(self, dream: Dream, stage: Stage | None) -> np.ndarray:
+        if stage is None:
+            return dream.frames()
+        return stage.drawn(dream.frames(), dream.labels(), weather_in(dream))[0]
+
+    def _labelled(self, dream: Dream, stage: Stage | None) -> dict[str, Any]:
+        told = dream.labels()
+        return told if stage is None else told | stage.drawn(dream.frames(), told, weather_in(dream))[1]
+
+    def _observed(self, dream: Dream, stage: Stage | None) -> np.ndarray:
+        return dream.observe() if stage is None else self._drawn(dream, stage)
+
+    def _seen(
+        self, dream: Dream, stage: Stage | None, act: np.ndarray | None, rew: Any = None, term: Any = None
+    ) -> Seen:
         n = dream.rows
+        gaps = np.full((n, 0), np.inf) if stage is None else stage.scenes.gaps().reshape(n, -1)
         return Seen(
-            frames=dream.frames,
-            labels=dream.labels,
+            frames=lambda: self._drawn(dream, stage),
+            labels=lambda: self._labelled(dream, stage),
+            gaps=gaps,
             act=act,
             rew=np.zeros(n) if rew is None else rew,
             term=np.zeros(n, bool) if term is None else term,
@@ -177,8 +234,8 @@ def rows_of(value: Any, index: np.ndarray) -> Any:
 
 def joined(values: Sequence[Any]) -> Any:
     """All rows of equally kept arrays and tensors, one after the other."""
-    if isinstance(values[0], Rollout):
-        return Rollout.join(values)
+    if isinstance(values[0], (Rollout, People)):
+        return type(values[0]).join(values)
     return _each(values, lambda parts: np.concatenate(parts) if isinstance(parts[0], np.ndarray) else _cat(parts))
 
 
