@@ -168,6 +168,8 @@ def test_a_campaign_goes_on_where_it_was_stopped(tiny_world: Callable[..., Path]
     told = json.loads((tmp_path / "b" / "estimate.json").read_text())
     assert told["p"] == whole.p and told["calls"] == whole.calls and told["replicates"] == 6
     assert Case.load(tmp_path / "b" / told["likeliest"]).severity <= 0
+    weights = [Case.load(tmp_path / "b" / name).weight for name in told["failures"]]
+    assert sum(weights) / 3 == pytest.approx(told["p"])
     with pytest.raises(ValueError, match="of other settings"):
         campaign(own, tmp_path / "b", 3, 6, config, about, 2)
 

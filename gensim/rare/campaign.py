@@ -15,7 +15,7 @@ from gensim.core.seeds import fold
 from gensim.rare.cases import Case, kept
 from gensim.rare.dreams import Dreams, Episodes
 from gensim.rare.result import Estimate, replicated
-from gensim.rare.splitting import Shown, Splitting, crowds
+from gensim.rare.splitting import Shown, Split, Splitting, crowds
 
 Progress = Callable[[int], Shown]
 
@@ -32,8 +32,8 @@ def campaign(
 ) -> Estimate:
     """The probability of the dreams' event, of so many rounds; goes on with those that the folder holds.
 
-    Writes a file a round, `cases` of the failures that each found, each from another beginning, and estimate.json.
-    The estimate's failures are the paths of the cases, the likeliest is the one of the highest log-probability.
+    Writes a file a round, `cases` of the failures that each found, drawn by their weights, the likeliest one besides,
+    and estimate.json. The estimate's failures are the paths of the cases.
 
     Raises:
         ValueError: if the folder holds rounds of something else, or fewer than one are asked for.
@@ -71,21 +71,27 @@ def _round(
         return told
     seed = int(fold(np.array([settings["seed"]], np.uint64), index)[0] >> np.uint64(1))
     found = crowds(dreams, seed, config, progress(index) if progress else None)
-    names = []
-    for i, episode in enumerate(_unlike(found.failures, found.likely)[:cases]):
-        names.append(f"cases/{index:03d}-{i:02d}.json")
-        case = kept(dreams, episode, {name: settings[name] for name in settings if name != "splitting"})
-        case.save(out / names[-1])
+    about = {name: settings[name] for name in settings if name != "splitting"}
+    chosen = [(f"{index:03d}-{i:02d}", one, weight) for i, (one, weight) in enumerate(_drawn(found, cases, seed))]
+    if chosen:
+        chosen.append((f"{index:03d}-likeliest", found.failures[int(np.argmax(found.likely))], 0.0))
+    for name, episode, weight in chosen:
+        kept(dreams, episode, about, weight).save(out / "cases" / f"{name}.json")
+    names = [f"cases/{name}.json" for name, _, _ in chosen]
     told = {"each": found.each.tolist(), "calls": found.calls, "doubts": list(found.doubts), "cases": names}
     write_json(path, told | {"settings": settings})
     return told
 
 
-def _unlike(failures: list[Episodes], likely: list[float]) -> list[Episodes]:
-    """The likeliest failure of each beginning, likeliest first."""
-    best: dict[int, tuple[float, Episodes]] = {}
-    for episode, value in zip(failures, likely):
-        key = episode.trail[0][0][1]
-        if key not in best or value > best[key][0]:
-            best[key] = (value, episode)
-    return [episode for _, episode in sorted(best.values(), key=lambda pair: -pair[0])]
+def _drawn(found: Split, most: int, seed: int) -> list[tuple[Episodes, float]]:
+    """At most so many failures, each drawn by its weight, and what each stands for: together the round's estimate.
+
+    Reference: Monte Carlo filter and smoother for non-Gaussian nonlinear state space models (Kitagawa, 1996),
+    doi:10.1080/10618600.1996.10474692; its systematic resampling.
+    """
+    weights, many = np.array(found.weights), min(most, len(found.weights))
+    if not many or not weights.sum() > 0:
+        return []
+    at = (np.arange(many) + np.random.default_rng(seed).random()) / many
+    index = np.searchsorted(weights.cumsum() / weights.sum(), at).clip(0, len(weights) - 1)
+    return [(found.failures[i], float(weights.sum() / many)) for i in index]

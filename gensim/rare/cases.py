@@ -31,6 +31,7 @@ class Case:
         trail: step and key, of every time that the episode was given one; the first at step 0.
         severity: at the end.
         log_p: nats, of the episode under the reference law.
+        weight: what it stands for of the event's probability; 0 where it was chosen for itself, as the likeliest is.
         calm: steps whose latents are the likeliest, not drawn ones.
         digest: SHA-256 of all its frames.
         about: world, agent and settings, for people and for `gensim rare replay`.
@@ -41,6 +42,7 @@ class Case:
     trail: tuple[tuple[int, int], ...]
     severity: float
     log_p: float
+    weight: float = 0.0
     calm: tuple[int, ...] = ()
     digest: str = ""
     about: Mapping[str, Any] = field(default_factory=dict)
@@ -80,7 +82,7 @@ class Replay:
     same: bool
 
 
-def kept(dreams: Dreams, episode: Episodes, about: Mapping[str, Any] | None = None) -> Case:
+def kept(dreams: Dreams, episode: Episodes, about: Mapping[str, Any] | None = None, weight: float = 0.0) -> Case:
     """An episode (1 row, its last moment) as a case."""
     case = Case(
         event=dreams.event.name,
@@ -88,6 +90,7 @@ def kept(dreams: Dreams, episode: Episodes, about: Mapping[str, Any] | None = No
         trail=episode.trail[0],
         severity=float(episode.severity[0]),
         log_p=float(episode.log_p[0]),
+        weight=weight,
         about=dict(about or {}),
     )
     return replace(case, digest=digest(replay(dreams, case).frames))

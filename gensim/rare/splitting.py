@@ -135,13 +135,21 @@ def split(simulator: Simulator, seed: int, config: Splitting | None = None, show
 
 @dataclass(frozen=True)
 class Split:
-    """What splitting found: estimates (r,) of the replicates, steps taken, last moments of episodes that failed (1 row
-    each) with their log-probabilities, and what speaks against it."""
+    """What splitting found.
+
+    Arguments:
+        each: estimates (r,) of the replicates.
+        calls: steps taken.
+        failures: last moments of the episodes that failed, 1 row each; likely: their log-probabilities; weights: what
+            each adds to the estimate, whose sum they are.
+        doubts: what speaks against it.
+    """
 
     each: np.ndarray
     calls: int
     failures: list[Any]
     likely: list[float]
+    weights: list[float]
     doubts: tuple[str, ...] = ()
 
     def estimate(self) -> Estimate:
@@ -248,12 +256,14 @@ class _Run:
             )
 
     def _said(self, crowds: list[list[Path]], log_p: np.ndarray, going: np.ndarray) -> Split:
+        c, factors = self.config, np.exp(log_p)
         failed = [[path for path in crowd if path.nearest <= 0] for crowd in crowds]
-        shares = [sum(path.weight for path in some) / self.config.many for some in failed]
+        added = [[factor * path.weight / c.many for path in some] for factor, some in zip(factors, failed)]
         doubts = ("levels ran out before the event was reached",) if going.any() else ()
         found = [path for some in failed for path in some]
+        weights = [weight / c.replicates for some in added for weight in some]
         ends, likely = [path.last for path in found], [path.likely for path in found]
-        return Split(np.exp(log_p) * np.array(shares), self.calls, ends, likely, doubts)
+        return Split(np.array([sum(some) for some in added]), self.calls, ends, likely, weights, doubts)
 
 
 def _branched(parent: Path, level: float) -> tuple[Path, tuple[Any, int]]:
