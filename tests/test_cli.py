@@ -54,7 +54,7 @@ print(*(name for name in ("torch", "cv2", "stable_baselines3", "av") if name in 
     assert all(f"{verb} " in run.stdout and text in run.stdout for verb, (_, _, text) in VERBS.items())
 
 
-GROUPED = ("ood fit", "ood score", "ood bench", "rare estimate", "rare replay")
+GROUPED = ("ood fit", "ood score", "ood bench", "rare estimate", "rare replay", "rare export", "rare bench")
 
 
 @pytest.mark.parametrize("verb", [*(verb for verb in VERBS if verb not in ("ood", "rare")), *GROUPED])

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Union
 
 import tyro
 
+from gensim.rare.bench import BenchConfig
+
 if TYPE_CHECKING:
     from gensim.rare.cases import Case
     from gensim.rare.dreams import Dreams
+    from gensim.rare.export import Picture
 
 COLUMNS = 8  # of a picture of a case
 
@@ -62,9 +66,35 @@ class Replay:
     """Print one JSON object."""
 
 
+@dataclass(frozen=True)
+class Export:
+    """Write the frames of cases as a data set, with boxes of what is in them; for worlds with labels."""
+
+    folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER")]
+    """Folder of cases that `gensim rare estimate` wrote."""
+    out: Path
+    """Folder of the data set."""
+    format: str = "coco"
+    """coco, kitti or yolo."""
+    every: int = 5
+    """Steps between two frames of a case, counted back from its last."""
+    json: bool = False
+    """Print one JSON object and no progress."""
+
+
+@dataclass(frozen=True)
+class Bench(BenchConfig):
+    """Hold the estimator against known answers, beside OpenTURNS' where that is there."""
+
+    json: bool = False
+    """Print one JSON object and no progress."""
+
+
 Action = Union[  # noqa: UP007
     Annotated[Estimate, tyro.conf.subcommand("estimate")],
     Annotated[Replay, tyro.conf.subcommand("replay")],
+    Annotated[Export, tyro.conf.subcommand("export")],
+    Annotated[Bench, tyro.conf.subcommand("bench")],
 ]
 
 
@@ -78,8 +108,8 @@ class Rare:
 
 def run(options: Rare) -> int:
     """Estimates or replays, and prints what came of it."""
-    act = options.action
-    return _estimate(act) if isinstance(act, Estimate) else _replay(act)
+    verbs: dict[type, Callable[[Any], int]] = {Estimate: _estimate, Replay: _replay, Export: _export, Bench: _bench}
+    return verbs[type(options.action)](options.action)
 
 
 def _estimate(options: Estimate) -> int:
@@ -128,7 +158,38 @@ def _replay(options: Replay) -> int:
     return 0
 
 
-def _dreams(about: Any) -> Dreams:
+def _export(options: Export) -> int:
+    from gensim.core.progress import bar
+    from gensim.rare.cases import Case
+    from gensim.rare.export import export
+    from gensim.rare.scenes import KINDS, pictures
+
+    paths = sorted((options.folder / "cases").glob("*.json")) or sorted(options.folder.glob("*.json"))
+    if not paths:
+        raise FileNotFoundError(f"{options.folder} holds no cases: give a folder that `gensim rare estimate` wrote")
+    found: list[Picture] = []
+    for path in bar(paths, "cases", options.json, unit="case"):
+        case = Case.load(path)
+        dreams = _dreams(case.about, labels=True)
+        _check(case, dreams, path)
+        found += pictures(dreams, case, path.stem, options.every)
+    many = export(found, options.out, options.format, KINDS)
+    things = sum(len(one.things) for one in found)
+    told = {"out": str(options.out), "format": options.format, "cases": len(paths), "frames": many, "things": things}
+    text = f"{options.out}: {many} frames of {len(paths)} cases, {things} things in them, as {options.format}"
+    print(json.dumps(told) if options.json else text)
+    return 0
+
+
+def _bench(options: Bench) -> int:
+    from gensim.rare.bench import bench, table
+
+    told = bench(BenchConfig(**{item.name: getattr(options, item.name) for item in fields(BenchConfig)}), options.json)
+    print(json.dumps(told) if options.json else table(told))
+    return 0
+
+
+def _dreams(about: Any, labels: bool = False) -> Dreams:
     """What a case or a campaign was dreamed with."""
     from gensim.agents.filter import load
     from gensim.agents.reference import world_folder
@@ -146,7 +207,7 @@ def _dreams(about: Any) -> Dreams:
         agent.config.observation,
         about["horizon"],
         about["temperature"],
-        labels=event.labels,
+        labels=labels or event.labels,
     )
     return Dreams(config, AgentPolicy(agent), event)
 

@@ -34,12 +34,12 @@ class Labelled:
 
 @dataclass(frozen=True)
 class Picture:
-    """A frame uint8 (h, w, 3), what is in it, and how much it counts: log-weight, nats, under the reference law."""
+    """A frame uint8 (h, w, 3), what is in it, and how much it counts under the reference law: nats, None if nothing."""
 
     name: str
     frame: np.ndarray
     things: Sequence[Labelled]
-    log_weight: float = 0.0
+    log_weight: float | None = 0.0
     case: str = ""
 
 

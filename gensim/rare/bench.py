@@ -1,4 +1,3 @@
-#!/usr/bin/env python
 """Estimators of rare events on problems whose answers are known, each many times, with as many calls for all.
 
 Beside ours stand OpenTURNS' subset simulation and its cross-entropy importance sampling, in standard normal space, as
@@ -8,31 +7,30 @@ relative error, how often its 95 % interval covers, and how often a way to fail 
 
 from __future__ import annotations
 
-import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import openturns as ot
-import tyro
 
-from gensim.core.circumstances import circumstances, tell
+from gensim.core.circumstances import circumstances
 from gensim.core.files import write_json
 from gensim.core.progress import bar
-from gensim.rare import Problem, estimate
+from gensim.rare.estimate import LEAST, estimate
+from gensim.rare.problem import Problem
 from gensim.rare.problems import KNOWN
 
 LEVELS = 7  # of subset simulation and of cross-entropy, towards one in a million, and one to spare
 
 
 @dataclass(frozen=True)
-class Bench:
-    """What to run."""
+class BenchConfig:
+    """How to hold estimators against known answers."""
 
     repeats: int = 1000
     """Of each problem, by each method."""
@@ -57,8 +55,15 @@ class Said(NamedTuple):
     seconds: float
 
 
-def main(config: Bench) -> None:
-    """Runs, writes and prints a table."""
+def bench(config: BenchConfig, quiet: bool = False) -> dict[str, Any]:
+    """Runs, writes and returns what came of it; OpenTURNS' methods are left out where it is not there.
+
+    Raises:
+        ValueError: if there is nothing to run, or too few calls for an estimate.
+    """
+    if min(config.repeats, config.processes) < 1 or config.calls < LEAST or config.seed < 0:
+        raise ValueError(f"{config}: give repeats and processes of at least 1, and {LEAST} calls")
+    methods = [name for name in METHODS if name == OURS or find_spec("openturns")]
     told: dict[str, Any] = {**circumstances(), "repeats": config.repeats, "calls": config.calls, "seed": config.seed}
     began = time.time()
     with ProcessPoolExecutor(config.processes, get_context("spawn")) as pool:
@@ -66,14 +71,28 @@ def main(config: Bench) -> None:
             known = made()
             about = {"p": known.p, "dims": known.dims, "regions": known.regions}
             told[name] = about
-            for method in METHODS:
+            for method in methods:
                 run = partial(once, name, method, config.calls)
                 seeds = range(config.seed, config.seed + config.repeats)
-                said = list(bar(pool.map(run, seeds, chunksize=20), f"{name}, {method}", unit="repeat"))
+                said = list(bar(pool.map(run, seeds, chunksize=20), f"{name}, {method}", quiet, unit="repeat"))
                 told[name][method] = judged(known.p, said)
-                print(f"{name:8} {method:20} {told[name][method]}")
     told["seconds"] = time.time() - began
     write_json(config.out, told)
+    return told
+
+
+def table(told: dict[str, Any]) -> str:
+    """A line a problem and method."""
+    lines = [
+        f"{'problem':<8} {'method':<18} {'rmse':>6} {'mean':>6} {'covered':>8} {'missed':>7} {'calls':>7} {'s':>6}"
+    ]
+    for name in KNOWN:
+        for method in METHODS:
+            if (one := told[name].get(method)) is not None:
+                figures = f"{one['relative rmse']:>6.3f} {one['mean over truth']:>6.3f} {one['covered']:>8.1%}"
+                figures += f" {one['missed a region']:>7.1%} {one['calls at most']:>7,} {one['seconds']:>6.2f}"
+                lines.append(f"{name:<8} {method:<18} {figures}")
+    return "\n".join(lines)
 
 
 def judged(p: float, said: list[Said]) -> dict[str, float]:
@@ -114,18 +133,23 @@ def ours(problem: Problem, calls: int, seed: int) -> tuple[float, float, float]:
 
 def subset(problem: Problem, calls: int, seed: int) -> tuple[float, float, float]:
     """OpenTURNS' subset simulation."""
-    return openturns(problem, seed, calls // LEVELS, lambda event: ot.SubsetSampling(event))
+    import openturns as ot
+
+    return openturns(problem, seed, calls // LEVELS, ot.SubsetSampling)
 
 
 def entropy(problem: Problem, calls: int, seed: int) -> tuple[float, float, float]:
     """OpenTURNS' cross-entropy importance sampling."""
-    return openturns(
-        problem, seed, calls // LEVELS, lambda event: ot.StandardSpaceCrossEntropyImportanceSampling(event, 0.1)
-    )
+    import openturns as ot
+
+    kind = ot.StandardSpaceCrossEntropyImportanceSampling
+    return openturns(problem, seed, calls // LEVELS, lambda event: kind(event, 0.1))
 
 
 def openturns(problem: Problem, seed: int, many: int, method: Any) -> tuple[float, float, float]:
     """An estimate and its interval of 95 %, `many` draws a level."""
+    import openturns as ot
+
     ot.Log.Show(ot.Log.NONE)
     ot.RandomGenerator.SetSeed(seed)
     asked = ot.PythonFunction(problem.dims, 1, func_sample=lambda x: problem(np.asarray(x))[:, None])
@@ -143,9 +167,5 @@ def openturns(problem: Problem, seed: int, many: int, method: Any) -> tuple[floa
     return p, p - half, p + half
 
 
-METHODS = {"ours": ours, "subset simulation": subset, "cross-entropy": entropy}
-
-
-if __name__ == "__main__":
-    tell(["scripts/bench_rare", *sys.argv[1:]])
-    main(tyro.cli(Bench, description=__doc__))
+OURS = "ours"
+METHODS = {OURS: ours, "subset simulation": subset, "cross-entropy": entropy}
