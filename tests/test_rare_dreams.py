@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gensim.__main__ import main
 from gensim.agents.filter import Pilot, load
 from gensim.envs.engine import DreamConfig
 from gensim.envs.events import Event, Seen, both, either, held, named
@@ -214,6 +215,33 @@ def test_what_is_wrong_with_an_event_is_said(tiny_world: Callable[..., Path]) ->
     with pytest.raises(ValueError, match="what lasts comes last"):
         both("x", [held(BRIGHT, 2)])
     assert named("off_road", "CarRacing").name == "off_road"
+
+
+LATE = Event("late", lambda seen: 1 - seen.step / 4)
+
+
+def test_the_commands_estimate_and_replay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    argv = ["rare", "estimate", "gensim/CarRacing-v0", "--agent", "agents/carracing", "--event", f"{__name__}:LATE"]
+    size = ["--many", "3", "--replicates", "2", "--cases", "2", "--horizon", "8", "--out", str(tmp_path)]
+    assert main([*argv, *size, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["p"] == told["low"] == told["high"] == 1 and told["calls"] == 6 * 4
+    cases = sorted((tmp_path / "cases").glob("*.json"))
+    assert len(cases) == 3
+    picture, least = tmp_path / "case.png", tmp_path / "least.json"
+    more = ["--picture", str(picture), "--minimal", str(least), "--avoid", "2", "--json"]
+    assert main(["rare", "replay", str(cases[0]), *more]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["steps"] == 4 and told["chance"] == 0 and not told["avoidable"] and picture.stat().st_size > 500
+    assert main(["rare", "replay", str(least)]) == 0
+    assert "byte for byte" in capsys.readouterr().out
+    assert main(["rare", "export", str(tmp_path), "--out", str(tmp_path / "data")]) == 1
+    assert "labels" in capsys.readouterr().err
+    assert main([*argv, "--out", str(tmp_path), "--json"]) == 1
+    assert "of other settings" in capsys.readouterr().err
 
 
 def test_damaged_cases_are_refused(tmp_path: Path) -> None:

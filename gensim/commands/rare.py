@@ -62,6 +62,12 @@ class Replay:
     """A PNG to write, of its frames in order."""
     video: Path | None = None
     """An MP4 to write."""
+    minimal: Path | None = None
+    """Case to write with the fewest steps left to chance that it still fails with; it is what is shown then."""
+    avoid: int | None = None
+    """So many steps before the end, try other actions under the same luck."""
+    real: bool = False
+    """Try the same start in the simulator, under the case's actions and under the agent."""
     json: bool = False
     """Print one JSON object."""
 
@@ -139,10 +145,14 @@ def _replay(options: Replay) -> int:
     from gensim.core.frames import mosaic, write_png
     from gensim.core.video import VideoWriter
     from gensim.rare.cases import Case, replay
+    from gensim.rare.minimise import minimise
 
     case = Case.load(options.case)
     dreams = _dreams(case.about)
     _check(case, dreams, options.case)
+    if options.minimal is not None:
+        case = minimise(dreams, case)
+        case.save(options.minimal)
     told = replay(dreams, case)
     if options.picture is not None:
         write_png(options.picture, mosaic(told.frames, COLUMNS))
@@ -154,8 +164,36 @@ def _replay(options: Replay) -> int:
     said |= {"severities": [round(float(one), 4) for one in told.severities], "log_p": case.log_p}
     alike = "byte for byte as it was found" if told.same else "not as it was found: another kind of processor, or torch"
     text = f"{case.event} after {case.steps} steps, {alike}; severity {told.severities[-1]:.3f} at the end"
+    said["chance"] = case.steps - len(case.calm)
+    text += f"\n{said['chance']} of its steps are left to chance" if case.calm else ""
+    for more, line in (_tried(options, dreams, case), _confirmed(options, dreams, case)):
+        said |= more
+        text += line
     print(json.dumps(said) if options.json else text)
     return 0
+
+
+def _tried(options: Replay, dreams: Dreams, case: Case) -> tuple[dict[str, Any], str]:
+    from gensim.rare.avoid import avoid
+
+    if options.avoid is None:
+        return {}, ""
+    other = avoid(dreams, case, options.avoid)
+    many = int(other.survived.sum())
+    text = f"\n{options.avoid} steps before, {many} of {len(other.acts)} other actions survive"
+    return {"avoidable": other.avoidable, "surviving": other.acts[other.survived].tolist()}, text
+
+
+def _confirmed(options: Replay, dreams: Dreams, case: Case) -> tuple[dict[str, Any], str]:
+    from gensim.agents.filter import Pilot
+    from gensim.rare.confirm import confirm
+
+    if not options.real:
+        return {}, ""
+    told = confirm(dreams, case, Pilot(dreams.policy.agent))  # type: ignore[attr-defined]
+    acted, played = ("happens" if one else "does not happen" for one in (told.by_actions, told.by_agent))
+    text = f"\nin the simulator it {acted} under the same actions, and {played} under the agent"
+    return {"real": {"by_actions": told.by_actions, "by_agent": told.by_agent}}, text
 
 
 def _export(options: Export) -> int:
