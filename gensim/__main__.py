@@ -26,6 +26,7 @@ VERBS = {
     "gap": ("gap", "Gap", "Measure a world against its simulator."),
     "people": ("people", "People", "Draw people by their attributes."),
     "rare": ("rare", "Rare", "Estimate and replay rare events of dreams."),
+    "stress": ("stress", "Stress", "Count what a perception model misses in corner cases."),
     "ood": ("ood", "Ood", "Fit, score and compare detectors of unusual input."),
 }
 
