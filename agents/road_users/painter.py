@@ -21,6 +21,7 @@ WEIGHTS = Path(__file__).parent / "people.safetensors"
 FORMAT = "gensim road users people 1"
 STREAM = 65  # of draws that make an identity
 JOINTS = 17  # COCO's
+FAINT = 0.05  # coverage below which nothing is there
 
 
 class Joints(nn.Module):
@@ -110,7 +111,8 @@ class Painter:
 
     def _drawn(self, told: Tensor, identity: Tensor, size: int) -> Tensor:
         x = self.net(told, identity, size)[0].clamp_(0, 1)
-        return torch.cat([torch.minimum(x[:, :3], x[:, 3:]), x[:, 3:]], 1)  # no colour is brighter than its coverage
+        cover = torch.where(x[:, 3:] < FAINT, 0.0, x[:, 3:])
+        return torch.cat([torch.minimum(x[:, :3], cover), cover], 1)  # no colour is brighter than its coverage
 
     def _rows(self, told: np.ndarray, identities: np.ndarray) -> tuple[Tensor, Tensor]:
         return torch.from_numpy(np.asarray(told, np.float32)), latents(identities, self.net.identity)
