@@ -148,9 +148,8 @@ def realism(features: dict[str, Tensor]) -> dict[str, Any]:
     real = seen.pop("renders")
     half = len(real) // 2
     found: dict[str, Any] = {}
-    for name, (a, b) in {name: (real, one) for name, one in seen.items()} | {
-        "halves": (real[:half], real[half:])
-    }.items():
+    pairs = {name: (real, one) for name, one in seen.items()} | {"halves": (real[:half], real[half:])}
+    for name, (a, b) in pairs.items():
         precision, recall = precision_recall(a, b)
         found[name] = {"precision": precision, "recall": recall, "frechet": frechet(a, b)}
         if name != "halves":
