@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -15,7 +16,8 @@ from torch.nn import functional as F
 from gensim.agents.road_users.fit import FitPeople, fit
 from gensim.agents.road_users.painter import WEIGHTS, Joints, Painter
 from gensim.agents.road_users.pictures import Pictures
-from gensim.core.circumstances import tell
+from gensim.core.circumstances import circumstances, tell
+from gensim.core.files import write_json
 from gensim.core.progress import bar
 from gensim.models.gan import Generator
 
@@ -26,7 +28,7 @@ class Options(FitPeople):
 
     weights: Path = WEIGHTS
     """File to write in the end."""
-    large_steps: int = 3000
+    large_steps: int = 1500
     """Steps of the game of pictures of 128 by 64, whose level is added to the others in the end."""
     large_widths: tuple[int, int] = (16, 24)
     """Channels of that level, and of the critic's."""
@@ -38,7 +40,8 @@ def main(config: Options) -> None:
     """Fits both and writes them."""
     told = {name: getattr(config, name) for name in FitPeople.__dataclass_fields__}
     small = FitPeople(**told)
-    fit(small)
+    before = fit(small)
+    made = {"steps": before.step, "seconds": round(before.seconds), "settings": json.loads(small.identify())}
     (width, judge), folder = config.large_widths, small.out / "large"
     widths, seers = (*small.widths, width), (judge, *small.judge)
     large = replace(small, out=folder, grown=small.out, guess=0, steps=config.large_steps, widths=widths, judge=seers)
@@ -46,6 +49,9 @@ def main(config: Options) -> None:
     net = Generator(run.pictures.conditions.shape[-1], large.identity, large.widths)
     net.load_state_dict(run.average)
     Painter(net, joints(run.pictures, config)).save(config.weights)
+    larger = {"steps": run.step, "seconds": round(run.seconds)}
+    about = {"persons": len(run.pictures), "64 by 32": made, "128 by 64": larger} | circumstances()
+    write_json(config.weights.with_suffix(".json"), about)
     print(f"{config.weights}: {config.weights.stat().st_size / 1e6:.1f} MB after {run.step} steps, {run.seconds:.0f} s")
 
 

@@ -44,13 +44,13 @@ class FitPeople:
     law is then made standard normal: what they came to say is what an identity's latent says from then on."""
     guess_lr: float = 2e-3
     """Learning rate of these steps; it falls to zero."""
-    steps: int = 6000
+    steps: int = 7500
     """Steps of the game between generator and critic, after these."""
     batch: int = 32
     """Pairs of pictures in a step."""
     true: float = 0.02
     """Weight, in the game, of the squared error of those who are known."""
-    asked: float = 0.1
+    asked: float = 0.3
     """Weight, in the game, of how far what is read off those who are drawn is off what was asked for."""
     read_steps: int = 2500
     """Steps of what reads it."""
