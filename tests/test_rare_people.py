@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from gensim.envs.driving.events import EVENTS, ahead
 from gensim.envs.engine import DreamConfig
 from gensim.rare.cases import kept, replay
 from gensim.rare.dreams import Dreams
+from gensim.rare.scenario import tracks, write_scenario
 
 CROWD = [
     RoadUser(Person(age=30, identity=4), 12.0, -3.0, np.pi / 2, (1.0, 8.0)),
@@ -92,3 +95,25 @@ def test_what_lies_ahead_is_in_the_cars_way() -> None:
     classes, depth = np.zeros((2, 64, 96), np.uint8), np.full((2, 64, 96), 10.0, np.float32)
     classes[0, 30, 47], classes[1, 30, 2] = 4, 4  # 10 m ahead, and as far but far to the left
     assert ahead(classes, depth, 4).tolist() == [10.0, np.inf]
+
+
+def test_a_scenario_reads_back_where_everybody_was(street: Dreams, tmp_path: Path) -> None:
+    xosc = pytest.importorskip("scenariogeneration").xosc
+    now = street.begin(np.array([2], np.uint64))
+    for _ in range(5):
+        now = street.advance(now)
+    case = kept(street, now)
+    robot, people = tracks(street, case)
+    assert robot.shape == (6, 3) and people.shape == (6, 2, 3)
+    write_scenario(street, case, tmp_path / "case.xosc")
+    told = xosc.Scenario.parse(ElementTree.parse(tmp_path / "case.xosc").getroot())
+    names = [one.name for one in told.entities.scenario_objects]
+    assert names == ["ego", "person0", "person1"]
+    (act,) = told.storyboard.stories[0].acts
+    for group, path in zip(act.maneuvergroup, (robot, people[:, 0], people[:, 1]), strict=True):
+        line = group.maneuvers[0].events[0].action[0].action.trajectory.shapes
+        assert [float(time) for time in line.time] == pytest.approx([0.1 * step for step in range(6)])
+        assert np.array([(one.x, one.y) for one in line.positions]) == pytest.approx(path[:, :2])
+    plain = Dreams(street.config, Goes(), EVENTS["off_road"])
+    with pytest.raises(ValueError, match="no people"):
+        tracks(plain, case)
