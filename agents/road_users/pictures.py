@@ -72,4 +72,4 @@ def _read(path: Path, height: int) -> tuple[Tensor, Tensor, Tensor]:
     if size > 1:
         drawn = torch.nn.functional.avg_pool2d(drawn.flatten(0, 1), size).unflatten(0, rgba.shape[:2])
     told = torch.from_numpy(np.asarray(arrays["conditions"], np.float32))
-    return drawn.round().to(torch.uint8), told, torch.from_numpy(arrays["joints"])
+    return drawn.round().to(torch.uint8), told, torch.from_numpy(arrays["joints"][..., :17, :])

@@ -12,6 +12,7 @@ import torch
 from anny.keypoints import KeypointsRegressor
 from anny.shape_distribution import SimpleShapeDistribution
 
+from gensim.agents.road_users.coco import KEYPOINTS
 from gensim.agents.road_users.source.gait import Turn
 
 GROUPS = ("body", "helper-tights", "helper-skirt", "helper-hair")
@@ -38,7 +39,7 @@ class Bodies:
     def __init__(self) -> None:
         self.model = anny.Anny(topology="makehuman")
         self.usual = SimpleShapeDistribution(self.model)
-        self.joints = KeypointsRegressor.coco(self.model)
+        self.joints = KeypointsRegressor.coco(self.model, list(KEYPOINTS))
         self.faces = _faces(Path(anny.__file__).parent / "data" / "mpfb2" / "3dobjs" / "base.obj")
         weights, bones = self.model.vertex_bone_weights.numpy(), self.model.vertex_bone_indices.numpy()
         main = bones[np.arange(len(weights)), weights.argmax(1)]
