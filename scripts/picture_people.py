@@ -33,7 +33,7 @@ class Options:
     """The same as a video, if asked for."""
     seed: int = 3
     """Of people and of the street."""
-    pixels: int = 128
+    pixels: int = 64
     """Height that people are drawn at."""
 
 
@@ -53,7 +53,7 @@ def main(options: Options) -> None:
 def sheet(options: Options) -> np.ndarray:
     """People at random above, a sweep a row below."""
     painter = shipped()
-    asked = People(seed=options.seed, pixels=min(options.pixels, max(painter.heights)), scale=1)
+    asked = People(seed=options.seed, pixels=min(options.pixels, max(painter.heights)), scale=2)
     some = pictures(asked, painter, [drawn(asked, i) for i in range(COLUMNS * ROWS)])
     rows = [mosaic(some, COLUMNS)]
     for i, name in enumerate(SWEEPS):

@@ -90,7 +90,7 @@ class Generator(nn.Module):
             if 0 < level <= len(self.maps):
                 many = self.mapped[level - 1]
                 x[:, :many] += self.maps[level - 1](w).unflatten(-1, (many, *x.shape[2:]))
-            x = F.leaky_relu(x, SLOPE)
+            x = F.leaky_relu(x, SLOPE, inplace=True)
             if level >= FIRST:
                 told = F.pixel_shuffle(self.outs[level - FIRST](x), 2)  # (n, 4, 8, 4 << level)
                 drawn.insert(
