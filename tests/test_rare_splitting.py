@@ -162,8 +162,18 @@ def test_what_cannot_be_split_is_said() -> None:
     Bad.said = float("nan")
     with pytest.raises(ValueError, match="severity is not finite"):
         split(Bad(), 0, Splitting(many=10, replicates=2))
+
+    class Stuck(Walks):
+        """Nobody climbs higher than to 3."""
+
+        def advance(self, walk: Walk) -> Walk:
+            after = super().advance(walk)
+            return replace(after, at=np.minimum(after.at, 3))
+
+    stuck = split(Stuck(), 0, Splitting(many=20, replicates=2))
+    assert stuck.p == 0 and stuck.high == 1 and "all came to 6 and nobody closer" in " ".join(stuck.doubts)
     short = split(Walks(), 0, Splitting(many=20, replicates=2, most=1))
-    assert not short.trusted and "levels ran out" in short.doubts[0]
+    assert not short.trusted and "levels ran out" in " ".join(short.doubts)
     for wrong in ({"many": 1}, {"share": 0.0}, {"replicates": 1}, {"grain": -1.0}):
         with pytest.raises(ValueError, match="give"):
             Splitting(**wrong)  # type: ignore[arg-type]

@@ -65,7 +65,7 @@ def replicated(
     """
     p = float(each.mean())
     if not p > 0:
-        why = doubts or ("no failure was found",)
+        why = ("no failure was found", *doubts)
         return Estimate(0.0, 0.0, 1.0, 0.0, 0.0, calls, failures, None, why)
     error = float(each.std(ddof=1) / np.sqrt(len(each)) / p)
     effective, largest = 1 / max(error**2, 1e-12), float(each.max() / each.sum())

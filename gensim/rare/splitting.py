@@ -167,6 +167,7 @@ class _Run:
         self.simulator, self.seed, self.config = simulator, np.uint64(seed), config
         self.rng = np.random.default_rng(seed)
         self.calls = self.branched = 0
+        self.stuck: list[float] = []  # levels that nobody of a crowd came closer than
 
     def run(self, shown: Shown | None) -> Split:
         c = self.config
@@ -203,6 +204,7 @@ class _Run:
             kept = [path for path in crowds[i] if path.nearest < levels[i]]
             if not kept:  # nobody came closer than all others: this crowd says 0
                 log_p[i], going[i] = -np.inf, False
+                self.stuck.append(float(levels[i]))
                 continue
             log_p[i] += np.log(len(kept) / len(crowds[i]))
             lost = len(crowds[i]) - len(kept)
@@ -260,6 +262,9 @@ class _Run:
         failed = [[path for path in crowd if path.nearest <= 0] for crowd in crowds]
         added = [[factor * path.weight / c.many for path in some] for factor, some in zip(factors, failed)]
         doubts = ("levels ran out before the event was reached",) if going.any() else ()
+        if self.stuck:
+            many, level = len(self.stuck), min(self.stuck)
+            doubts += (f"in {many} of {c.replicates} replicates all came to {level:g} and nobody closer",)
         found = [path for some in failed for path in some]
         weights = [weight / c.replicates for some in added for weight in some]
         ends, likely = [path.last for path in found], [path.likely for path in found]
