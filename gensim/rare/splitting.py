@@ -261,7 +261,7 @@ class _Run:
         c, factors = self.config, np.exp(log_p)
         failed = [[path for path in crowd if path.nearest <= 0] for crowd in crowds]
         added = [[factor * path.weight / c.many for path in some] for factor, some in zip(factors, failed)]
-        doubts = ("levels ran out before the event was reached",) if going.any() else ()
+        doubts: tuple[str, ...] = ("levels ran out before the event was reached",) if going.any() else ()
         if self.stuck:
             many, level = len(self.stuck), min(self.stuck)
             doubts += (f"in {many} of {c.replicates} replicates all came to {level:g} and nobody closer",)
