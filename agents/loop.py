@@ -21,8 +21,8 @@ from gensim.agents.ppo_config import PPOConfig
 from gensim.agents.score import score
 from gensim.core.circumstances import circumstances
 from gensim.core.files import atomic_path, load_tensors, read_json, sha256, write_json
+from gensim.core.intervals import student_t95
 from gensim.core.settings import differing
-from gensim.core.student import student_t95
 from gensim.episodes import Dataset, read_episode
 from gensim.episodes.record import Maker, RecordConfig, record
 from gensim.world.config import FitConfig

@@ -19,8 +19,8 @@ from gensim.agents.agent import Agent
 from gensim.agents.filter import Pilot, load
 from gensim.agents.reference import world_folder, world_ids
 from gensim.core.files import sha256
+from gensim.core.intervals import student_t95
 from gensim.core.progress import bar
-from gensim.core.student import student_t95
 from gensim.envs.real import make_real
 
 ROWS = 64  # dreamed episodes side by side

@@ -22,7 +22,7 @@ from gensim.agents.reference import world_folder
 from gensim.agents.score import score
 from gensim.core.circumstances import circumstances, tell
 from gensim.core.files import atomic_path, read_json, write_json
-from gensim.core.student import student_t95
+from gensim.core.intervals import student_t95
 from gensim.envs.spec import spec_of
 from gensim.episodes.record import SEED_LIMIT
 from gensim.world import World

@@ -18,7 +18,7 @@ import tyro
 from gensim.agents.filter import load
 from gensim.core.circumstances import circumstances, tell
 from gensim.core.files import write_json
-from gensim.core.student import student_t95
+from gensim.core.intervals import student_t95
 from gensim.envs.engine import DreamConfig
 from gensim.envs.events import named
 from gensim.rare.dreams import AgentPolicy, Dreams

@@ -22,6 +22,7 @@ from gensim.agents.road_users.person import Person
 from gensim.agents.road_users.scene import DT, RoadUser, Scenes
 from gensim.core.circumstances import circumstances, tell
 from gensim.core.files import write_json
+from gensim.core.intervals import wilson
 from gensim.core.progress import bar
 
 TEMPERAMENTS = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -76,10 +77,9 @@ def main(config: Reactions) -> None:
 
 def share(hit: np.ndarray) -> dict[str, float]:
     """The share of encounters with a contact, and its 95 % interval (Wilson)."""
-    n, p, z = len(hit), float(hit.mean()), 1.96
-    middle, half = p + z * z / (2 * n), z * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    low, high = (float((middle + sign * half) / (1 + z * z / n)) for sign in (-1, 1))
-    return {"value": p, "low": max(low, 0.0), "high": high, "contacts": int(hit.sum())}
+    p = float(hit.mean())
+    low, high = wilson(p, len(hit))
+    return {"value": p, "low": low, "high": high, "contacts": int(hit.sum())}
 
 
 def place(model: Behaviour, where: Place) -> dict[str, Any]:

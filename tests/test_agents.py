@@ -30,7 +30,7 @@ from gensim.agents.ppo_config import WILD
 from gensim.agents.reference import refer
 from gensim.agents.score import play
 from gensim.core.files import read_json, save_tensors, sha256, write_json
-from gensim.core.student import student_t95
+from gensim.core.intervals import student_t95
 from gensim.envs.engine import Reason
 from gensim.envs.real import make_real
 from gensim.envs.vector import DreamVectorEnv

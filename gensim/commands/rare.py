@@ -235,6 +235,9 @@ def _dreams(about: Any, labels: bool = False) -> Dreams:
     from gensim.envs.events import named
     from gensim.rare.dreams import AgentPolicy, Dreams
 
+    missing = [name for name in ("world", "agent", "event", "horizon", "temperature") if name not in about]
+    if missing:
+        raise ValueError(f"the case tells no {', '.join(missing)}: give one that `gensim rare estimate` wrote")
     folder = world_folder(about["world"])
     agent = load(about["agent"])
     if agent.world is not None and agent.world.hash != load_world(folder).hash:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from gensim.core.intervals import wilson
 from gensim.gap.ranking import interval
 from gensim.gap.readings import Readings
 from gensim.gap.rollouts import Dreams
@@ -321,17 +322,12 @@ def auc(bad: Sequence[float], honest: Sequence[float]) -> float:
 
 
 def share(hits: int, n: int) -> dict[str, Any]:
-    """A share with its 95 % interval.
-
-    Reference: Probable Inference, the Law of Succession, and Statistical Inference (Wilson, 1927),
-    doi:10.1080/01621459.1927.10502953.
-    """
+    """A share with its 95 % interval."""
     if n == 0:
         return {"value": None, "low": None, "high": None, "count": 0, "of": 0}
-    z, p = 1.959964, hits / n
-    middle, half = p + z**2 / (2 * n), z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
-    low, high = ((middle + sign * half) / (1 + z**2 / n) for sign in (-1, 1))
-    figures = {"value": p, "low": max(low, 0.0), "high": min(high, 1.0)}
+    p = hits / n
+    low, high = wilson(p, n)
+    figures = {"value": p, "low": low, "high": high}
     return {name: round(float(x), 4) for name, x in figures.items()} | {"count": int(hits), "of": n}
 
 

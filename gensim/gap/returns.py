@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from gensim.core.files import read_json
-from gensim.core.student import student_t95
+from gensim.core.intervals import student_t95
 from gensim.gap.policies import Player
 from gensim.gap.ranking import Measured
 from gensim.world import World

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gensim.core.student import student_t95
+from gensim.core.intervals import student_t95
 
 Z = 1.959964  # of a two-sided interval of 95 %
 FEW, HEAVY = 50.0, 0.2  # effective samples under which, and largest weight's share over which, nothing is believed

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from gensim.core.intervals import wilson
 from gensim.core.progress import bar
 from gensim.stress.models import KINDS, Model, checked
 from gensim.stress.scenes import Scene, Thing
@@ -151,12 +152,6 @@ def rate(missed: np.ndarray, many: np.ndarray) -> Rate:
         worth = float(crowds)
     low, high = wilson(p, worth)
     return Rate(p, low, high, int(total), int(missed.sum()))
-
-
-def wilson(p: float, n: float) -> tuple[float, float]:
-    """The 95 % interval of a share p of n."""
-    middle, half = p + Z * Z / (2 * n), Z * np.sqrt(p * (1 - p) / n + Z * Z / (4 * n * n))
-    return max((middle - half) / (1 + Z * Z / n), 0.0), min((middle + half) / (1 + Z * Z / n), 1.0)
 
 
 def population(missed: np.ndarray, many: np.ndarray, log_w: np.ndarray) -> Population:
