@@ -15,8 +15,8 @@ LEAST = 2000  # calls, of which finding the ways to fail takes up to three quart
 def estimate(problem: Problem, rng: np.random.Generator, calls: int = 20_000, refine: int = 4) -> Estimate:
     """The probability of a problem's event, in at most so many calls.
 
-    Half of the calls go to splitting, which finds where failures are; some to bringing the mixture closer to them; the
-    rest are drawn from the mixture, independently of all before, and are all that the estimate is made of.
+    Up to two thirds of the calls go to splitting, which finds where failures are; some to bringing the mixture closer to
+    them; the rest are drawn from the mixture, independently of all before, and are all that the estimate is made of.
 
     Raises:
         ValueError: if there are fewer than LEAST calls.
@@ -24,14 +24,14 @@ def estimate(problem: Problem, rng: np.random.Generator, calls: int = 20_000, re
     if calls < LEAST:
         raise ValueError(f"calls={calls}: give at least {LEAST}, or draw plainly: so few do not find rare failures")
     asked = problem.calls
-    x, far = explore(problem, rng, max(calls // 24, 50))
+    x, far = explore(problem, rng, max(calls // 16, 50))
     if not (far <= 0).any():
         return nothing(problem.dims, problem.calls, "no failure was found")
-    mixture = begun(x, far, lambda between: problem(between) <= 0, rng, 24)
+    mixture = begun(x, far, lambda between: problem(between) <= 0, rng, int((calls / 20) ** 0.5))
     tried: list[tuple[Mixture, np.ndarray]] = []
     fars: list[np.ndarray] = []
     for _ in range(refine):
-        tried.append((mixture, mixture.sample(calls // 20, rng)))
+        tried.append((mixture, mixture.sample(calls // 25, rng)))
         fars.append(problem(tried[-1][1]))
         drawn, w = pooled(tried)
         mixture = closer(mixture, drawn, np.concatenate(fars), w)

@@ -8,7 +8,7 @@ from gensim.rare.problem import Problem
 
 
 def explore(
-    problem: Problem, rng: np.random.Generator, many: int, niches: int = 16, share: float = 0.1, most: int = 9
+    problem: Problem, rng: np.random.Generator, many: int, niches: int = 32, share: float = 0.1, most: int = 9
 ) -> tuple[np.ndarray, np.ndarray]:
     """The last choices (k, dims) and their severities (k,), generation after generation of `many` of them.
 
