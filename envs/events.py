@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from gensim.core.files import line
+
 
 @dataclass(frozen=True)
 class Seen:
@@ -55,10 +57,23 @@ class Event:
 
     def severity(self, seen: Seen, memory: Any) -> tuple[np.ndarray, Any]:
         """Severities (n,), and what is remembered of the episodes, None at first."""
-        found = np.asarray(self.far(seen), float)
-        if found.shape != seen.step.shape:
-            raise ValueError(f"{self.name} says {found.shape} of {len(seen.step)} episodes: return one number each")
+        found = asked(self.name, self.far, seen)
         return np.where(seen.step < self.since, 1.0, found), None
+
+
+def asked(name: str, far: Callable[[Seen], np.ndarray], seen: Seen) -> np.ndarray:
+    """What a function says of what is seen, float (n,).
+
+    Raises:
+        ValueError: if it fails, or does not say one number of each episode.
+    """
+    try:
+        found = np.asarray(far(seen), float)
+    except Exception as fault:
+        raise ValueError(f"{name} cannot be told: {type(fault).__name__}: {line(fault)}") from fault
+    if found.shape != seen.step.shape:
+        raise ValueError(f"{name} says {found.shape} of {len(seen.step)} episodes: return one number each")
+    return found
 
 
 @dataclass(frozen=True)
@@ -111,13 +126,22 @@ def named(name: str, world: str) -> Event:
     """
     if ":" in name:
         module, attribute = name.split(":", 1)
-        found = getattr(import_module(module), attribute, None)
+        found = getattr(_imported(module), attribute, None)
     else:
         found = known(world).get(name)
     if not isinstance(found, Event):
         some = ", ".join(sorted(known(world))) or "none of its own"
         raise ValueError(f"event={name!r}: give one of {world}'s ({some}), or MODULE:NAME of an Event")
     return found
+
+
+def _imported(module: str) -> Any:
+    try:
+        return import_module(module)
+    except Exception as fault:
+        raise ValueError(
+            f"{module} cannot be imported: {type(fault).__name__}: {line(fault)}; give MODULE:NAME of an Event"
+        ) from fault
 
 
 def known(world: str) -> dict[str, Event]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from elsewhere import printed, python_with
 from pycocotools import mask as coding
 from pycocotools.coco import COCO
 
@@ -72,6 +73,31 @@ def test_kitti_has_its_fifteen_columns(tmp_path: Path) -> None:
             columns = line.split()
             assert len(columns) == 15 and columns[0] == names[thing.kind]
             assert tuple(map(float, columns[4:8])) == thing.box
+
+
+READS = """
+import json, sys
+import numpy as np
+from datumaro import Dataset
+data = Dataset.import_from(sys.argv[1], format="kitti")
+names = [one.name for one in data.categories()[next(iter(data.categories()))]]
+boxes = lambda item: [[names[one.label], *one.points] for one in item.annotations]
+print(json.dumps({item.id: [boxes(item), np.asarray(item.media.data).astype(int).tolist()] for item in data}))
+"""
+
+
+@pytest.mark.slow
+def test_datumaro_reads_kitti_as_it_was_written(tmp_path: Path) -> None:
+    some = drawn()
+    export(some, tmp_path / "data", "kitti", KINDS)
+    python = python_with(tmp_path / "own", "datumaro>=1.10")
+    told = json.loads(printed(python, "-c", READS, tmp_path / "data").splitlines()[-1])
+    assert sorted(told) == [one.name for one in some]
+    names = dict(zip(KINDS, ("Car", "Pedestrian", "Misc")))
+    for one in some:
+        boxes, frame = told[one.name]
+        assert boxes == [[names[thing.kind], *thing.box] for thing in one.things]
+        assert np.array_equal(np.array(frame)[..., ::-1], one.frame)
 
 
 def test_unknown_formats_and_kinds_are_refused(tmp_path: Path) -> None:

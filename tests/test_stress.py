@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
+import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from elsewhere import printed, python_with
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_people import small
@@ -123,12 +128,125 @@ def test_models_of_every_make_say_the_same(tmp_path: Path, monkeypatch: pytest.M
         assert one[0, :4] == pytest.approx([10, 8, 16, 20], abs=1.0)
 
 
+class Red(torch.nn.Module):
+    """Finds what is red, as `red` does, by what every runtime of networks knows."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        bright = (x[0, 0] > 100 / 255).float()  # (h, w)
+        (left, right), (top, bottom) = (self.ends(bright.amax(axis), bright.shape[1 - axis]) for axis in (0, 1))
+        return torch.stack([left, top, right, bottom, 0.9 * bright.amax()])[None]
+
+    def ends(self, there: torch.Tensor, size: int) -> tuple[torch.Tensor, torch.Tensor]:
+        at = torch.arange(size, dtype=torch.float32)
+        return size - ((size - at) * there).amax(), ((at + 1) * there).amax()
+
+
+class Wrong(torch.nn.Module):
+    """Returns what no boxes are: NaN, pictures, or another size's product."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.kind == "nan":
+            return torch.log(x[0, 0, :3, :5] - 1)
+        return x * 2 if self.kind == "picture" else x.flatten(1) @ torch.ones(x.numel(), 5)
+
+
+def exported(net: torch.nn.Module, path: Path, size: tuple[int, int]) -> str:
+    """A file of ONNX for frames of one size."""
+    pytest.importorskip("onnx")
+    with warnings.catch_warnings():  # the exporter by tracing needs no onnxscript; torch calls it old
+        warnings.simplefilter("ignore")
+        torch.onnx.export(net.eval(), (torch.rand(1, 3, *size),), str(path), dynamo=False)
+    return str(path)
+
+
+def test_onnx_is_judged_as_the_function_that_it_is(tmp_path: Path) -> None:
+    some = made(24, lambda i: i % 4 == 0)
+    name = exported(Red(), tmp_path / "red.onnx", some[0].frame.shape[:2])
+    for one, two in zip(checked(load(name), np.stack([one.frame for one in some[:4]])), red(some[1].frame[None]) * 4):
+        assert len(one) == 1 and (one[0, 4] == 0 or one[0, :5] == pytest.approx(two[0]))
+    assert told(judge(load(name), some, group=1)) == told(judge(red, some, group=1))
+
+
+def test_the_command_judges_onnx(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """What is wrong with a model is one line, and the report that was there stays."""
+    painter = small()
+    monkeypatch.setattr("gensim.agents.road_users.wrapper.shipped", lambda: painter)
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    kinds, found = ("--kinds", "person", "vehicle", "object"), []
+    for name in (exported(Red(), tmp_path / "red.onnx", (64, 96)), "test_stress:red"):
+        argv = ["stress", name, "--scenes", "4", "--rows", "2", "--out", str(tmp_path), "--iou", "0.01", "--json"]
+        assert main([*argv, *kinds]) == 0
+        found.append(json.loads(capfd.readouterr().out))
+    assert found[0] == found[1]
+    before = (tmp_path / "stress.json").read_bytes()
+    for kind, size, says in (
+        ("nan", (64, 96), "boxes that are not finite"),
+        ("picture", (64, 96), r"boxes \(1, 3, 64, 96\)"),
+        ("fixed", (32, 48), r"fails on frames \(4, 64, 96, 3\)"),
+    ):
+        argv[1] = exported(Wrong(kind), tmp_path / f"{kind}.onnx", size)
+        assert main([*argv, *kinds]) == 1
+        said = [line for line in capfd.readouterr().err.splitlines() if line.startswith("gensim stress: the model")]
+        assert len(said) == 1 and re.search(says, said[0])
+    assert (tmp_path / "stress.json").read_bytes() == before
+
+
+def test_files_that_are_no_models_are_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for name, says in (("net.onnx", "no ONNX"), ("net.pt", "no TorchScript")):
+        (tmp_path / name).write_bytes(b"nothing")
+        with pytest.raises(ValueError, match=says):
+            load(str(tmp_path / name))
+        assert main(["stress", str(tmp_path / name)]) == 1
+    for name in ("nowhere:model", "test_stress:nothing"):
+        with pytest.raises(ValueError, match="MODULE:NAME"):
+            load(name)
+
+
+@pytest.mark.skipif(not hasattr(cv2, "HOGDescriptor"), reason="opencv-python 5 has no HOG; the slow test sets one up")
+def test_hog_sees_people() -> None:
+    """It finds somebody, and frames smaller than what it looks for are refused: OpenCV would end the process."""
+    found = list(scenes(40, 0, rows=8))
+    with pytest.raises(ValueError, match="--scale 4"):
+        judge(load("hog"), found)
+    report = judge(load("hog", 6.0), found, least_iou=0.3, least_score=0.0)
+    assert 0 < report.missed.missed < report.missed.many
+
+
+@pytest.mark.slow
+def test_hog_is_there_where_opencv_4_is(tmp_path: Path) -> None:
+    """As the error says: pip install 'opencv-python<5'; all else is taken from here."""
+    python = python_with(tmp_path / "own", "--no-deps", "opencv-python<5")
+    (own,) = (tmp_path / "own").glob("lib/*/site-packages")
+    here = [path for path in sys.path if path.endswith("site-packages")]
+    (own / "rest.pth").write_text("".join(f"import site; site.addsitedir({path!r})\n" for path in here))
+    said = printed(python, "-m", "pytest", __file__, "-k", "test_hog_sees", "-p", "no:cacheprovider")
+    assert "1 passed" in said
+
+
+def test_where_all_are_missed_it_is_not_certain() -> None:
+    every = population(np.full(9, 2.0), np.full(9, 2.0), np.zeros(9))
+    assert every.value == every.high == 1 and 0.6 < every.low < 0.8
+
+
+def test_what_is_not_counted_is_not_told_as_missed() -> None:
+    some = [replace(one, things=(*one.things, Thing("vehicle", (0, 0, 9, 9), 9.0, 1.0))) for one in made(8, bool)]
+    report = judge(red, some, group=1)
+    assert report.missed.many == 8 and sum(one.missed.sum() for one in report.worst) == report.missed.missed == 7
+
+
 def test_what_is_wrong_with_a_model_is_said(tmp_path: Path) -> None:
     frames = np.zeros((2, 8, 8, 3), np.uint8)
     wrong: list[tuple[Callable[[np.ndarray], list[np.ndarray]], str]] = [
         (lambda x: [np.zeros(1 // 0)], "fails on frames"),
         (lambda x: [], "returned 0 of 2"),
         (lambda x: [np.zeros((1, 4))] * 2, r"boxes \(1, 4\)"),
+        (lambda x: ["boxes"] * 2, "no array of numbers"),
         (lambda x: [np.full((1, 6), np.nan)] * 2, "not finite"),
     ]
     for model, says in wrong:

@@ -20,10 +20,16 @@ def _fast(seen: Seen) -> np.ndarray:
     return 1 - speed(seen.frames()) / 10
 
 
+def _slow(seen: Seen) -> np.ndarray:
+    return (speed(seen.frames()) - 22) / 40
+
+
+STARTED = 20  # steps after which it drives at 40 m/s or more
 ZOOM = 15  # steps in which the camera comes down
 OFF_ROAD = Event("off_road", _off, since=ZOOM)
 EVENTS = {
     "off_road": OFF_ROAD,
     "long_off_road": held(OFF_ROAD, 12),
+    "slow": Event("slow", _slow, since=STARTED),
     "spin": both("spin", [Event("turns", _turns, since=ZOOM), Event("fast", _fast, since=ZOOM)]),
 }

@@ -14,10 +14,18 @@ from gensim.rare.bench import BenchConfig
 
 if TYPE_CHECKING:
     from gensim.rare.cases import Case
-    from gensim.rare.dreams import Dreams
+    from gensim.rare.dreams import Dreams, Policy
     from gensim.rare.export import Picture
 
 COLUMNS = 8  # of a picture of a case
+SCENARIO = "openscenario"
+ABOUT: dict[str, Any] = {"world": str, "agent": str, "event": str, "horizon": (int, type(None))}
+ABOUT |= {"temperature": (int, float), "people": int, "people_seed": int, "hashes": dict}
+NOTHING: dict[str, Any] = {"people": 0, "people_seed": 0, "hashes": {}}  # what a case need not tell
+LABELLED = (
+    "which people, data sets and events that look at labels need: give gensim/Driving-v0, or another world that was "
+    "fitted to data with labels"
+)
 
 
 @dataclass(frozen=True)
@@ -26,8 +34,8 @@ class Estimate:
 
     world: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="WORLD")]
     """Id or folder of a world."""
-    agent: Path
-    """Folder of the agent that acts."""
+    agent: str
+    """Folder of the agent that acts; or idle, or pace, who holds a little gas: they look at nothing."""
     event: str
     """Name of one of the world's events, or MODULE:NAME of a gensim.envs.events.Event of your own."""
     out: Path = Path("rare")
@@ -44,6 +52,10 @@ class Estimate:
     """Steps of a dream; None takes the world's own."""
     temperature: float = 1.0
     """Above 1, dreams are wilder, and weighed for it."""
+    people: int = 0
+    """So many about to cross, in worlds with labels; agents that see latents do not see them, and are refused."""
+    people_seed: int = 0
+    """Draws who they are, and where; the same in all dreams."""
     seed: int = 0
     """Of everything."""
     cases: int = 8
@@ -81,7 +93,7 @@ class Export:
     out: Path
     """Folder of the data set."""
     format: str = "coco"
-    """coco, kitti or yolo."""
+    """coco, kitti or yolo; or openscenario, the paths of everybody in cases with people."""
     every: int = 5
     """Steps between two frames of a case, counted back from its last."""
     json: bool = False
@@ -122,8 +134,9 @@ def _estimate(options: Estimate) -> int:
     from gensim.rare.campaign import campaign
     from gensim.rare.splitting import Splitting
 
-    about: dict[str, Any] = {"world": options.world, "agent": str(options.agent), "event": options.event}
+    about: dict[str, Any] = {"world": options.world, "agent": options.agent, "event": options.event}
     about |= {"horizon": options.horizon, "temperature": options.temperature}
+    about |= {"people": options.people, "people_seed": options.people_seed} if options.people else {}
     dreams = _dreams(about)
     config = Splitting(options.many, options.replicates, options.share, dreams.event.grain)
     about |= {"hashes": _hashes(dreams)}
@@ -132,8 +145,11 @@ def _estimate(options: Estimate) -> int:
     if options.json:
         print(json.dumps(told.told() | {"out": str(options.out)}))
         return 0
-    print(f"{options.event}: p = {told.p:.3g} ({told.low:.3g} to {told.high:.3g}), {told.calls:,} dreamed steps")
-    print(f"worth {told.effective:.0f} failures by chance; largest replicate's share {told.largest:.0%}")
+    if told.p > 0:
+        print(f"{options.event}: p = {told.p:.3g} ({told.low:.3g} to {told.high:.3g}), {told.calls:,} dreamed steps")
+        print(f"worth {told.effective:.0f} failures by chance; largest replicate's share {told.largest:.0%}")
+    else:
+        print(f"{options.event}: {told.calls:,} dreamed steps cannot say how probable it is: give more, or --rounds")
     for doubt in told.doubts:
         print(f"not to be believed: {doubt}")
     if told.likeliest is not None:
@@ -187,21 +203,27 @@ def _tried(options: Replay, dreams: Dreams, case: Case) -> tuple[dict[str, Any],
 def _confirmed(options: Replay, dreams: Dreams, case: Case) -> tuple[dict[str, Any], str]:
     from gensim.agents.filter import Pilot
     from gensim.rare.confirm import confirm
+    from gensim.rare.dreams import AgentPolicy
 
     if not options.real:
         return {}, ""
-    told = confirm(dreams, case, Pilot(dreams.policy.agent))  # type: ignore[attr-defined]
+    pilot = Pilot(dreams.policy.agent) if isinstance(dreams.policy, AgentPolicy) else None
+    told = confirm(dreams, case, pilot)
     acted, played = ("happens" if one else "does not happen" for one in (told.by_actions, told.by_agent))
-    text = f"\nin the simulator it {acted} under the same actions, and {played} under the agent"
+    text = f"\nin the simulator it {acted} under the same actions"
+    text += "" if pilot is None else f", and {played} under the agent"
     return {"real": {"by_actions": told.by_actions, "by_agent": told.by_agent}}, text
 
 
 def _export(options: Export) -> int:
     from gensim.core.progress import bar
     from gensim.rare.cases import Case
-    from gensim.rare.export import export
+    from gensim.rare.export import FORMATS, export
+    from gensim.rare.scenario import write_scenario
     from gensim.rare.scenes import KINDS, pictures
 
+    if options.format not in (*FORMATS, SCENARIO):
+        raise ValueError(f"format={options.format!r}: give one of {', '.join((*FORMATS, SCENARIO))}")
     paths = sorted((options.folder / "cases").glob("*.json")) or sorted(options.folder.glob("*.json"))
     if not paths:
         raise FileNotFoundError(f"{options.folder} holds no cases: give a folder that `gensim rare estimate` wrote")
@@ -210,11 +232,16 @@ def _export(options: Export) -> int:
         case = Case.load(path)
         dreams = _dreams(case.about, labels=True)
         _check(case, dreams, path)
-        found += pictures(dreams, case, path.stem, options.every)
-    many = export(found, options.out, options.format, KINDS)
-    things = sum(len(one.things) for one in found)
-    told = {"out": str(options.out), "format": options.format, "cases": len(paths), "frames": many, "things": things}
-    text = f"{options.out}: {many} frames of {len(paths)} cases, {things} things in them, as {options.format}"
+        if options.format == SCENARIO:
+            write_scenario(dreams, case, options.out / f"{path.stem}.xosc")
+        else:
+            found += pictures(dreams, case, path.stem, options.every)
+    told: dict[str, Any] = {"out": str(options.out), "format": options.format, "cases": len(paths)}
+    text = f"{options.out}: {len(paths)} cases as {options.format}"
+    if options.format != SCENARIO:
+        things = sum(len(one.things) for one in found)
+        told |= {"frames": export(found, options.out, options.format, KINDS), "things": things}
+        text += f", {told['frames']} frames with {things} things in them"
     print(json.dumps(told) if options.json else text)
     return 0
 
@@ -229,37 +256,62 @@ def _bench(options: Bench) -> int:
 
 def _dreams(about: Any, labels: bool = False) -> Dreams:
     """What a case or a campaign was dreamed with."""
-    from gensim.agents.filter import load
     from gensim.agents.reference import world_folder
     from gensim.envs.engine import DreamConfig, load_world
     from gensim.envs.events import named
-    from gensim.rare.dreams import AgentPolicy, Dreams
+    from gensim.rare.dreams import Dreams
+    from gensim.stress.scenes import crossing
 
-    missing = [name for name in ("world", "agent", "event", "horizon", "temperature") if name not in about]
-    if missing:
-        raise ValueError(f"the case tells no {', '.join(missing)}: give one that `gensim rare estimate` wrote")
-    folder = world_folder(about["world"])
-    agent = load(about["agent"])
-    if agent.world is not None and agent.world.hash != load_world(folder).hash:
-        raise ValueError(f"{about['agent']} sees latents of another world than {about['world']}: give its own")
-    event = named(about["event"], folder.name)
-    config = DreamConfig(
-        str(folder),
-        agent.config.observation,
-        about["horizon"],
-        about["temperature"],
-        labels=labels or event.labels,
-    )
-    return Dreams(config, AgentPolicy(agent), event)
+    wrong = [name for name, kind in ABOUT.items() if not isinstance(about.get(name, NOTHING.get(name, ...)), kind)]
+    if wrong:
+        raise ValueError(f"the case tells no {', '.join(wrong)}: give one that `gensim rare estimate` wrote")
+    folder, many = world_folder(about["world"]), about.get("people", 0)
+    policy, observation = _policy(about["agent"], folder, many)
+    event, people = named(about["event"], folder.name), crossing(many, about.get("people_seed", 0))
+    labels = labels or event.labels or bool(people)
+    if labels and not load_world(folder).config.labels:
+        raise ValueError(f"{about['world']} has no labels, {LABELLED}")
+    config = DreamConfig(str(folder), observation, about["horizon"], float(about["temperature"]), labels=labels)
+    return Dreams(config, policy, event, people=people)
+
+
+def _policy(name: str, world: Path, people: int) -> tuple[Policy, str]:
+    """Who acts in a world, and what they observe."""
+    from gensim.agents.filter import load
+    from gensim.envs.engine import load_world
+    from gensim.episodes.actions import ActionSpec
+    from gensim.rare.dreams import AgentPolicy
+    from gensim.rare.policies import HABITS, habit
+
+    loaded = load_world(world)
+    if name in HABITS:
+        return habit(name, ActionSpec.from_dict(loaded.spec["action"])), "latents"
+    if not Path(name).is_dir():
+        raise FileNotFoundError(f"{name} is no agent: give the folder of one, or one of {', '.join(HABITS)}")
+    agent = load(name)
+    if agent.world is not None and agent.world.hash != loaded.hash:
+        raise ValueError(f"{name} sees latents of another world than {world.name}: give its own")
+    if people and agent.config.observation == "latents":
+        raise ValueError(
+            f"{name} sees latents, in which no people are drawn: with --people give an agent that learned on frames "
+            f"(`gensim learn --observation frames`), or one of {', '.join(HABITS)}"
+        )
+    return AgentPolicy(agent), agent.config.observation
 
 
 def _hashes(dreams: Dreams) -> dict[str, str]:
+    from gensim.agents.road_users import behaviour, painter
     from gensim.core.files import sha256
     from gensim.envs.engine import load_world
     from gensim.envs.registry import folder_of
+    from gensim.rare.dreams import AgentPolicy
 
-    folder = dreams.policy.agent.folder  # type: ignore[attr-defined]
-    return {"world": load_world(folder_of(dreams.config.world)).hash, "agent": sha256(folder / "policy.safetensors")}
+    found = {"world": load_world(folder_of(dreams.config.world)).hash}
+    if isinstance(dreams.policy, AgentPolicy) and dreams.policy.agent.folder is not None:
+        found |= {"agent": sha256(dreams.policy.agent.folder / "policy.safetensors")}
+    if dreams.people:
+        found |= {"people": sha256(painter.WEIGHTS), "behaviour": sha256(behaviour.WEIGHTS)}
+    return found
 
 
 def _check(case: Case, dreams: Dreams, path: Path) -> None:

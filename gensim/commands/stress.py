@@ -43,12 +43,14 @@ class Stress:
 def run(options: Stress) -> int:
     """Dreams, asks, counts and writes."""
     from gensim.core.circumstances import circumstances
+    from gensim.core.files import writable
     from gensim.stress import judge, load, scenes
     from gensim.stress.judge import told
     from gensim.stress.page import said, write
 
     if options.world not in ("driving", "gensim/Driving-v0"):
         raise ValueError(f"world={options.world!r}: only driving tells labels; give that")
+    writable(options.out)
     model = load(options.model, options.scale)
     drawn = scenes(options.scenes, options.seed, people=options.people, rows=options.rows)
     report = judge(model, drawn, options.iou, options.score, options.rows, options.kinds, options.scenes, options.json)

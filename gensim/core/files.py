@@ -176,6 +176,13 @@ def load_arrays(path: str | Path, names: Sequence[str], limit: int = ARRAYS_LIMI
         raise ValueError(f"{path} is damaged or foreign ({line(error)}): restore it") from error
 
 
+def writable(folder: str | Path) -> None:
+    """OSError unless a folder can be written into, or made: said before hours of work, not after."""
+    there = next(path for path in (Path(folder).absolute(), *Path(folder).absolute().parents) if path.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise OSError(f"{folder} cannot be written into, {there} is no folder of yours: give another")
+
+
 def line(error: BaseException) -> str:
     """What an error says, in one line."""
     return " ".join(str(error).split()) or type(error).__name__

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import Any
 
 import numpy as np
 
@@ -13,6 +12,7 @@ from gensim.envs.registry import folder_of
 from gensim.episodes.actions import ActionSpec
 from gensim.rare.cases import Case, played
 from gensim.rare.dreams import Dreams, rows_of
+from gensim.rare.policies import Held
 
 AFTER = 10  # steps after the case's end for which one must survive
 
@@ -35,25 +35,6 @@ class Avoided:
         return bool(self.survived.any())
 
 
-class Held:
-    """A policy that holds actions."""
-
-    def __init__(self, acts: np.ndarray) -> None:
-        self.acts = acts
-
-    def begin(self, keys: np.ndarray) -> Any:
-        """Nothing is remembered."""
-        return None
-
-    def act(self, obs: np.ndarray, memory: Any) -> tuple[np.ndarray, Any]:
-        """The actions."""
-        return self.acts, memory
-
-    def branch(self, memory: Any, keys: np.ndarray) -> Any:
-        """Nothing is remembered."""
-        return memory
-
-
 def avoid(
     dreams: Dreams, case: Case, back: int = 10, levels: tuple[float, ...] = (-1.0, -0.5, 0.0, 0.5, 1.0)
 ) -> Avoided:
@@ -65,19 +46,21 @@ def avoid(
     if not 0 < back <= case.steps:
         raise ValueError(f"back={back}: give 1 to {case.steps}, the case's steps")
     before = list(played(dreams, case))[case.steps - back]
-    acts = _others(ActionSpec.from_dict(load_world(folder_of(dreams.config.world)).spec["action"]))
+    acts = _others(ActionSpec.from_dict(load_world(folder_of(dreams.config.world)).spec["action"]), levels)
     many = rows_of(before, np.zeros(len(acts), int))
     horizon = max(dreams.config.horizon or 0, case.steps + AFTER + 1)
-    held = Dreams(replace(dreams.config, horizon=horizon, trust_floor=0.0), Held(acts), dreams.event)
+    config = replace(dreams.config, horizon=horizon, trust_floor=0.0, observation="latents")  # nobody looks
+    held = Dreams(config, Held(acts), dreams.event, dreams.options, dreams.people, dreams.behaviour)
     many, survived = replace(many, memory=None), np.ones(len(acts), bool)
     for _ in range(back + AFTER):
+        over = many.done
         many = held.advance(many)
-        survived &= many.severity > 0
+        survived &= (many.severity > 0) | over
     return Avoided(back, acts, survived)
 
 
-def _others(action: ActionSpec) -> np.ndarray:
+def _others(action: ActionSpec, levels: tuple[float, ...]) -> np.ndarray:
     """Actions to try: (m, k) float32, or (m,) int64."""
     if action.type == "discrete":
         return np.arange(action.size)
-    return np.array(list(product((-1.0, -0.5, 0.0, 0.5, 1.0), repeat=action.size)), np.float32)
+    return np.array(list(product(levels, repeat=action.size)), np.float32)

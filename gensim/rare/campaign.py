@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from gensim.core.circumstances import circumstances
-from gensim.core.files import read_json, write_json
+from gensim.core.files import read_json, writable, write_json
 from gensim.core.seeds import fold
 from gensim.rare.cases import Case, kept
 from gensim.rare.dreams import Dreams, Episodes
@@ -37,9 +37,11 @@ def campaign(
 
     Raises:
         ValueError: if the folder holds rounds of something else, or fewer than one are asked for.
+        OSError: if the folder cannot be written into.
     """
     if rounds < 1 or cases < 0 or seed < 0:
         raise ValueError(f"rounds={rounds}, cases={cases}, seed={seed}: give at least 1, 0 and 0")
+    writable(out)
     settings = {**about, "seed": seed, "splitting": asdict(config)}
     done = [_round(dreams, out, i, config, settings, cases, progress) for i in range(rounds)]
     each = np.concatenate([one["each"] for one in done])

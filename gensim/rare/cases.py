@@ -19,6 +19,11 @@ from gensim.rare.dreams import Dreams, Episodes
 
 FORMAT = "gensim rare case 1"
 COLD = 1e-3  # temperature at which the likeliest is drawn
+LONGEST = 100_000  # steps
+NUMBER = (int, float)
+TYPES: Mapping[str, Any] = {"event": str, "steps": int, "digest": str, "about": dict} | dict.fromkeys(
+    ("severity", "log_p", "weight"), NUMBER
+)
 
 
 @dataclass(frozen=True)
@@ -60,11 +65,19 @@ class Case:
         try:
             trail = tuple((int(step), int(key)) for step, key in told.pop("trail"))
             case = cls(trail=trail, calm=tuple(int(step) for step in told.pop("calm")), **told)
-            if not trail or trail[0][0] != 0 or any(a[0] > b[0] for a, b in zip(trail, trail[1:])):
-                raise ValueError("its trail does not begin at step 0, or goes back")
+            _check(case)
         except (TypeError, KeyError, ValueError) as error:
             raise ValueError(f"{path} is damaged ({error}): find the case anew") from error
         return case
+
+
+def _check(case: Case) -> None:
+    wrong = [name for name, kind in TYPES.items() if not isinstance(getattr(case, name), kind)]
+    if wrong or not 0 <= case.steps <= LONGEST:
+        raise ValueError(f"{', '.join(wrong or ['steps'])} is nothing that a case has")
+    steps, keys = zip(*case.trail) if case.trail else ((1,), (0,))
+    if steps[0] != 0 or list(steps) != sorted(steps) or not all(0 <= key < 2**64 for key in keys):
+        raise ValueError("its trail does not begin at step 0, or goes back, or has keys of more than 64 bits")
 
 
 @dataclass(frozen=True)

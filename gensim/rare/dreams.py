@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, fields, replace
+from functools import cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,6 +20,7 @@ from gensim.core.seeds import fold
 from gensim.envs.engine import Dream, DreamConfig
 from gensim.envs.events import Event, Seen
 from gensim.envs.rollout import Rollout
+from gensim.rare.policies import Held
 
 PEOPLE = 78  # of an episode's key, from which people's own is made
 
@@ -102,7 +104,8 @@ class Dreams:
         event: what may happen.
         options: of each reset, as the environment takes them.
         people: who is there as each episode begins, in worlds that tell how they move; what they do is drawn, and
-            counts in the log-probabilities. They are drawn into the frames, so policies on latents are refused.
+            counts in the log-probabilities. They are drawn into the frames, so policies on latents are refused, but for
+            `gensim.rare.policies.Held`, who looks at nothing.
         behaviour: of the people; "learned", or None, where they go on as they like.
 
     Raises:
@@ -122,10 +125,11 @@ class Dreams:
         self.people, self.behaviour = tuple(people), behaviour
         if event.labels and not config.labels:
             raise ValueError(f"{event.name} looks at labels: give labels=True, and a world that has them")
-        if people and (config.observation != "frames" or not config.labels):
+        blind = isinstance(policy, Held)
+        if people and ((config.observation != "frames" and not blind) or not config.labels):
             raise ValueError("people are drawn into frames, by labels: give observation='frames' and labels=True")
         if event.people and not people:
-            raise ValueError(f"{event.name} is about people: give people=, one at least")
+            raise ValueError(f"{event.name} is about people: give people=, one at least, or --people")
 
     def begin(self, keys: np.ndarray) -> Episodes:
         """First moments of episodes that depend on keys (n,) uint64."""
@@ -174,9 +178,18 @@ class Dreams:
         """All rows of several moments, one after the other."""
         return Episodes(*(joined([getattr(one, f.name) for one in some]) for f in fields(Episodes)))
 
+    @property
+    def horizon(self) -> int:
+        """Steps of an episode."""
+        return Dream(self.config, 1).horizon
+
     def look(self, moments: Episodes) -> np.ndarray:
         """Frames uint8 (n, h, w, 3) of moments."""
         return self._drawn(*self._taken_up(moments))
+
+    def latent(self, moments: Episodes) -> np.ndarray:
+        """The world's states as vectors float32 (n, d)."""
+        return self._taken_up(moments)[0].world.latent(moments.rollout.state)
 
     def labels(self, moments: Episodes) -> dict[str, Any]:
         """What is told of moments: classes and depth (n, h, w), what else the state tells, and people, a list a row."""
@@ -206,7 +219,8 @@ class Dreams:
         return told if stage is None else told | stage.drawn(dream.frames(), told, weather_in(dream))[1]
 
     def _observed(self, dream: Dream, stage: Stage | None) -> np.ndarray:
-        return dream.observe() if stage is None else self._drawn(dream, stage)
+        blind = stage is None or self.config.observation == "latents"
+        return dream.observe() if blind else self._drawn(dream, stage)
 
     def _seen(
         self, dream: Dream, stage: Stage | None, act: np.ndarray | None, rew: Any = None, term: Any = None
@@ -214,8 +228,8 @@ class Dreams:
         n = dream.rows
         gaps = np.full((n, 0), np.inf) if stage is None else stage.scenes.gaps().reshape(n, -1)
         return Seen(
-            frames=lambda: self._drawn(dream, stage),
-            labels=lambda: self._labelled(dream, stage),
+            frames=cache(lambda: self._drawn(dream, stage)),
+            labels=cache(lambda: self._labelled(dream, stage)),
             gaps=gaps,
             act=act,
             rew=np.zeros(n) if rew is None else rew,

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from gensim.envs.events import Event, Seen
+from gensim.envs.events import Event, Seen, asked
 
 Signal = Callable[[Seen], np.ndarray]
 
@@ -35,7 +35,7 @@ class Temporal(Event):
 
     def severity(self, seen: Seen, memory: Any) -> tuple[np.ndarray, Any]:
         """See `Event`."""
-        now = np.stack([np.asarray(signal(seen), float) for signal in self.signals.values()], -1)  # (n, k)
+        now = np.stack([asked(name, signal, seen) for name, signal in self.signals.items()], -1)  # (n, k)
         past = np.zeros((len(now), 0, now.shape[1])) if memory is None else memory
         history = np.concatenate([past, now[:, None]], 1)  # (n, t, k)
         found = -np.array([self._robust(one) for one in history])

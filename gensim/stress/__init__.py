@@ -2,6 +2,6 @@
 
 from gensim.stress.judge import Report, judge
 from gensim.stress.models import load
-from gensim.stress.scenes import Law, Scene, scenes
+from gensim.stress.scenes import Law, Scene, crossing, scenes
 
-__all__ = ["Law", "Report", "Scene", "judge", "load", "scenes"]
+__all__ = ["Law", "Report", "Scene", "crossing", "judge", "load", "scenes"]

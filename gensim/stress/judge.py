@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -66,7 +66,10 @@ class Report:
 
 @dataclass(frozen=True)
 class Judged:
-    """A scene, which of its things (k,) were missed, and the boxes (m, 6) that stand for nothing, and for something."""
+    """A scene with what is counted of it, and what came of it.
+
+    missed (k,): which of its things were; false, true: boxes (m, 6) that stand for nothing, and for something.
+    """
 
     scene: Scene
     missed: np.ndarray
@@ -99,7 +102,8 @@ def judge(
     wrong = [name for name in kinds if name not in KINDS]
     if wrong or not kinds or not 0 < least_iou <= 1 or group < 1:
         raise ValueError(
-            f"kinds={kinds}, least_iou={least_iou}: give kinds of {', '.join(KINDS)}, and 0 < least_iou <= 1"
+            f"kinds={kinds}, least_iou={least_iou}, group={group}: give kinds of {', '.join(KINDS)}, "
+            "0 < least_iou <= 1, and group of 1 or more"
         )
     judged: list[Judged] = []
     batch: list[Scene] = []
@@ -169,6 +173,8 @@ def population(missed: np.ndarray, many: np.ndarray, log_w: np.ndarray) -> Popul
     if largest > HEAVY:
         doubts.append(f"one crowd makes {largest:.0%} of it")
     low, high = max(value - Z * float(error), 0.0), min(value + Z * float(error), 1.0)
+    if not 0 < value < 1:  # where all is alike, a spread of nothing is no certainty
+        low, high = wilson(value, effective)
     return Population(value, low, high, effective, largest, tuple(doubts))
 
 
@@ -177,6 +183,7 @@ def _judged(
 ) -> list[Judged]:
     found, counted = [], [KINDS.index(kind) for kind in kinds]
     for scene, boxes in zip(batch, checked(model, np.stack([one.frame for one in batch]))):
+        scene = replace(scene, things=tuple(thing for thing in scene.things if thing.kind in kinds))
         boxes = boxes[(boxes[:, 4] >= least_score) & np.isin(boxes[:, 5], counted)]
         missed, stands = matched(list(scene.things), boxes, least_iou)
         found.append(Judged(scene, missed, boxes[~stands], boxes[stands]))
@@ -187,8 +194,7 @@ def _report(judged: list[Judged], group: int, kinds: tuple[str, ...]) -> Report:
     rows: list[tuple[int, bool, dict[str, str]]] = []  # of each thing: its crowd, whether it was missed, what it is
     for i, one in enumerate(judged):
         for thing, missed in zip(one.scene.things, one.missed):
-            if thing.kind in kinds:
-                rows.append((i // group, bool(missed), _about(thing, one.scene)))
+            rows.append((i // group, bool(missed), _about(thing, one.scene)))
     if not rows:
         raise ValueError(f"no {' or '.join(kinds)} is in any of {len(judged)} scenes: draw more, or others")
     crowds = -(-len(judged) // group)
@@ -200,12 +206,8 @@ def _report(judged: list[Judged], group: int, kinds: tuple[str, ...]) -> Report:
             own = np.array([about.get(name) == value for *_, about in rows])
             by.setdefault(name, {})[value] = rate(*_counts(crowd[own], missed[own], crowds))
     counts = _counts(crowd, missed, crowds)
-    worst = sorted(judged, key=lambda one: (-_misses(one, kinds), -len(one.false), one.scene.seed))[:WORST]
+    worst = sorted(judged, key=lambda one: (-one.missed.sum(), -len(one.false), one.scene.seed))[:WORST]
     return Report(len(judged), rate(*counts), population(*counts, log_w), by, _alarms(judged, group), worst)
-
-
-def _misses(one: Judged, kinds: tuple[str, ...]) -> int:
-    return sum(bool(missed) and thing.kind in kinds for thing, missed in zip(one.scene.things, one.missed))
 
 
 def _counts(crowd: np.ndarray, missed: np.ndarray, crowds: int) -> tuple[np.ndarray, np.ndarray]:

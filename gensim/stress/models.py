@@ -10,8 +10,11 @@ from typing import Any
 import cv2
 import numpy as np
 
+from gensim.core.files import line
+
 Model = Callable[[np.ndarray], Sequence[np.ndarray]]
 KINDS = ("vehicle", "person", "object")
+WINDOW = (128, 64)  # rows and columns in which OpenCV's detector of people looks for one
 SUFFIXES = (".pt", ".ts", ".torchscript", ".onnx")
 
 
@@ -44,14 +47,23 @@ def checked(model: Model, frames: np.ndarray) -> list[np.ndarray]:
     try:
         found = list(model(frames.copy()))
     except Exception as fault:
-        raise ValueError(f"the model fails on frames {frames.shape}: {type(fault).__name__}: {fault}") from fault
+        raise ValueError(f"the model fails on frames {frames.shape}: {_said(fault)}") from fault
     if len(found) != len(frames):
         raise ValueError(f"the model returned {len(found)} of {len(frames)} frames: return boxes (k, 6) of each")
     return [_boxes(one) for one in found]
 
 
+def _said(fault: Exception) -> str:
+    return f"{type(fault).__name__}: {line(fault)}"
+
+
 def _boxes(one: Any) -> np.ndarray:
-    boxes = np.asarray(one, float)
+    try:
+        boxes = np.asarray(one, float)
+    except (TypeError, ValueError) as fault:
+        raise ValueError(
+            f"the model returned {type(one).__name__}, which is no array of numbers (k, 5 or 6)"
+        ) from fault
     boxes = boxes.reshape(0, 6) if boxes.size == 0 else boxes
     if boxes.ndim != 2 or boxes.shape[1] not in (5, 6):
         raise ValueError(f"the model returned boxes {boxes.shape}: left, top, right, bottom, score, kind: (k, 5 or 6)")
@@ -71,13 +83,28 @@ def _found(name: str) -> Model:
     if path.suffix in SUFFIXES:
         if not path.is_file():
             raise ValueError(f"{name} is not there: give a file of TorchScript or ONNX")
-        return _onnx(path) if path.suffix == ".onnx" else _script(path)
+        return _read(path)
     if ":" in name:
         module, attribute = name.split(":", 1)
-        model = getattr(import_module(module), attribute, None)
+        model = getattr(_imported(module), attribute, None)
         if callable(model):
             return model
     raise ValueError(f"model={name!r}: give MODULE:NAME of a function, a file {', '.join(SUFFIXES)}, or hog")
+
+
+def _imported(module: str) -> Any:
+    try:
+        return import_module(module)
+    except Exception as fault:
+        raise ValueError(f"{module} cannot be imported: {_said(fault)}; give MODULE:NAME of a function") from fault
+
+
+def _read(path: Path) -> Model:
+    make, kind = (_onnx, "OpenCV reads no ONNX") if path.suffix == ".onnx" else (_script, "torch reads no TorchScript")
+    try:
+        return make(path)
+    except Exception as fault:
+        raise ValueError(f"{kind} in {path}: {_said(fault)}; export the model anew") from fault
 
 
 def _script(path: Path) -> Model:
@@ -115,22 +142,30 @@ def _only(told: np.ndarray) -> np.ndarray:
 
 
 def _hog() -> Model:
+    """OpenCV's histograms of gradients.
+
+    Reference: Histograms of Oriented Gradients for Human Detection (Dalal and Triggs, 2005), doi:10.1109/CVPR.2005.177.
+    """
     if not hasattr(cv2, "HOGDescriptor"):
         raise ValueError(
-            f"opencv-python {cv2.__version__} has no HOG detector: install opencv-python<5, or give a model"
+            f"opencv-python {cv2.__version__} has no HOG detector of people: pip install 'opencv-python<5', or give "
+            "MODULE:NAME of a function, or a file of TorchScript or ONNX"
         )
     seer = cv2.HOGDescriptor()
     seer.setSVMDetector(cv2.HOGDescriptor_getDefaultPeopleDetector())  # type: ignore[attr-defined]
 
     def model(frames: np.ndarray) -> list[np.ndarray]:
-        found = []
-        for frame in frames:
-            boxes, scores = seer.detectMultiScale(np.ascontiguousarray(frame[..., ::-1]), winStride=(8, 8))
-            corners = [(x, y, x + w, y + h, s) for (x, y, w, h), s in zip(boxes, np.ravel(scores))]
-            found.append(np.array(corners, float).reshape(-1, 5))
-        return found
+        if frames.shape[1] < WINDOW[0] or frames.shape[2] < WINDOW[1]:  # OpenCV would end the process
+            raise ValueError(f"HOG looks at windows of {WINDOW} pixels: make frames larger, by scale=4 or --scale 4")
+        return [_framed(*seer.detectMultiScale(frame[..., ::-1].copy(), winStride=(8, 8))) for frame in frames]
 
     return model
+
+
+def _framed(boxes: Any, scores: Any) -> np.ndarray:
+    """HOG's boxes (k, 5), shrunk as OpenCV's own example does: its windows have a margin around people."""
+    x, y, w, h = np.array(boxes, float).reshape(-1, 4).T
+    return np.stack([x + 0.1 * w, y + 0.07 * h, x + 0.9 * w, y + 0.87 * h, np.ravel(scores)], -1)
 
 
 def _scaled(model: Model, scale: float) -> Model:

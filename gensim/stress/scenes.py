@@ -16,6 +16,7 @@ from gensim.envs.driving.things import things
 
 AGES = {"child": (4.0, 12.0), "adult": (12.0, 65.0), "elder": (65.0, 90.0)}
 NEAR, FAR = 5.0, 40.0  # metres
+MANY = 64  # people in a scene at most
 HIGH = 4  # pixels that something must be high to count
 WEATHERS = ("clear", "rain", "fog", "night", "sun")
 PACE = np.array([0.0, 0.15], np.float32)  # the robot's action
@@ -109,6 +110,18 @@ def scenes(
         for i, (frame, found) in enumerate(drawn):
             if batch * rows + i < count:
                 yield Scene(frame, found, weather, log_p, log_q, batch * rows + i)
+
+
+def crossing(count: int, seed: int, law: Law = USUAL) -> list[RoadUser]:
+    """So many people about to cross, drawn by a seed.
+
+    Raises:
+        ValueError: if there are more than MANY, or seed is negative.
+    """
+    if not 0 <= count <= MANY or seed < 0:
+        raise ValueError(f"people={count}, of seed {seed}: give 0 to {MANY}, and a seed of 0 or more")
+    rng = np.random.default_rng(seed)
+    return [_somebody(rng, law)[0] for _ in range(count)]
 
 
 def _somebody(rng: np.random.Generator, law: Law) -> tuple[RoadUser, str, float]:
