@@ -240,10 +240,13 @@ class Dream:
 
     # ------------------------------------------------------------------ steps
 
-    def step(self, act: np.ndarray) -> Outcome:
-        """One step of every row that has not ended, under actions (n, k) from `controls.read`."""
+    def step(self, act: np.ndarray, draws: np.ndarray | None = None) -> Outcome:
+        """One step of every row that has not ended, under actions (n, k) from `controls.read`.
+
+        draws: see `World.imagine`.
+        """
         past, live = self.now, ~self.now.done
-        state, step = self.world.imagine(past.state, act)
+        state, step = self.world.imagine(past.state, act, draws=draws)
         if not live.all():
             still = np.flatnonzero(past.done)
             state = state.put(still, past.state.rows(still))

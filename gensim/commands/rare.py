@@ -60,6 +60,36 @@ class Estimate:
     """Of everything."""
     cases: int = 8
     """Failures of each round that are kept as files."""
+    foresight: int = 0
+    """Dreams of a generation, of four, from which it learns first what the latents foretell; splitting goes by that."""
+    json: bool = False
+    """Print one JSON object and no progress."""
+
+
+@dataclass(frozen=True)
+class Find:
+    """Find different failures, as cases, by quality-diversity search; needs ribs, of the extra "rare"."""
+
+    world: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="WORLD")]
+    """Id or folder of a world."""
+    agent: str
+    """Folder of the agent that acts; or "idle" or "pace", who look at nothing."""
+    event: str
+    """Name of one of the world's events, or MODULE:NAME of a gensim.envs.events.Event of your own."""
+    out: Path = Path("atlas")
+    """Folder of cases and atlas.json."""
+    calls: int = 4000
+    """Dreams."""
+    most: int = 24
+    """Failures that are kept as files, none of which behaves like another."""
+    horizon: int | None = None
+    """Steps of a dream; None takes the world's own."""
+    people: int = 0
+    """People who are about to cross, in the street."""
+    people_seed: int = 0
+    """Of who they are."""
+    seed: int = 0
+    """Of everything."""
     json: bool = False
     """Print one JSON object and no progress."""
 
@@ -110,6 +140,7 @@ class Bench(BenchConfig):
 
 Action = Union[  # noqa: UP007
     Annotated[Estimate, tyro.conf.subcommand("estimate")],
+    Annotated[Find, tyro.conf.subcommand("find")],
     Annotated[Replay, tyro.conf.subcommand("replay")],
     Annotated[Export, tyro.conf.subcommand("export")],
     Annotated[Bench, tyro.conf.subcommand("bench")],
@@ -126,8 +157,9 @@ class Rare:
 
 def run(options: Rare) -> int:
     """Estimates or replays, and prints what came of it."""
-    verbs: dict[type, Callable[[Any], int]] = {Estimate: _estimate, Replay: _replay, Export: _export, Bench: _bench}
-    return verbs[type(options.action)](options.action)
+    verbs: list[tuple[type, Callable[[Any], int]]]
+    verbs = [(Estimate, _estimate), (Find, _find), (Replay, _replay), (Export, _export), (Bench, _bench)]
+    return dict(verbs)[type(options.action)](options.action)
 
 
 def _estimate(options: Estimate) -> int:
@@ -141,7 +173,8 @@ def _estimate(options: Estimate) -> int:
     config = Splitting(options.many, options.replicates, options.share, dreams.event.grain)
     about |= {"hashes": _hashes(dreams)}
     with _Levels(options.rounds, options.json) as levels:
-        told = campaign(dreams, options.out, options.rounds, options.seed, config, about, options.cases, levels.of)
+        o = options
+        told = campaign(dreams, o.out, o.rounds, o.seed, config, about, o.cases, levels.of, o.foresight)
     if options.json:
         print(json.dumps(told.told() | {"out": str(options.out)}))
         return 0
@@ -154,6 +187,31 @@ def _estimate(options: Estimate) -> int:
         print(f"not to be believed: {doubt}")
     if told.likeliest is not None:
         print(f"{len(told.failures)} failures in {options.out / 'cases'}; the likeliest is {told.likeliest}")
+    return 0
+
+
+def _find(options: Find) -> int:
+    from gensim.core.progress import bar
+    from gensim.rare.atlas import atlas
+    from gensim.rare.find import Finding
+
+    about: dict[str, Any] = {"world": options.world, "agent": options.agent, "event": options.event}
+    about |= {"horizon": options.horizon, "temperature": 1.0}
+    about |= {"people": options.people, "people_seed": options.people_seed} if options.people else {}
+    dreams = _dreams(about)
+    about |= {"hashes": _hashes(dreams)}
+    first = min(1000, options.calls // 2)
+    config = Finding(options.calls, first=first, seed=options.seed)
+    with bar(options.calls, "dreams", options.json, unit="dream") as shown:
+
+        def told(calls: int, different: int, least: float) -> None:
+            shown.update(calls - shown.n)
+            shown.set_postfix(different=different, nearest=f"{least:.3f}")
+
+        found = atlas(dreams, options.out, config, about, options.most, told)
+    many, out = len(found["cases"]), options.out / "cases"
+    text = f"{options.event}: {found['different']} different failures in {found['calls']:,} dreams"
+    print(json.dumps(found) if options.json else f"{text}, {many} of them in {out}")
     return 0
 
 

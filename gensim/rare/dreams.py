@@ -149,12 +149,12 @@ class Dreams:
         done = np.zeros(n, bool)
         return Episodes(dream.now, memory, seen, people, act, severity, done, zeros, zeros.copy(), trail)
 
-    def advance(self, now: Episodes) -> Episodes:
-        """The moments one step later."""
+    def advance(self, now: Episodes, draws: np.ndarray | None = None) -> Episodes:
+        """The moments one step later; draws: see `gensim.world.world.World.imagine`."""
         dream, stage = self._taken_up(now)
         act, memory = self.policy.act(self._observed(dream, stage), now.memory)
         act = dream.controls.read(act, len(now))
-        outcome = dream.step(act)
+        outcome = dream.step(act, draws)
         log_p, log_q, done = now.log_p + outcome.log_prob, now.log_q + outcome.log_q, dream.now.done.copy()
         if stage is not None:
             stage.scenes.advance(*told_motion(dream.labels(), act), np.ones(len(now), bool))
@@ -190,6 +190,20 @@ class Dreams:
     def latent(self, moments: Episodes) -> np.ndarray:
         """The world's states as vectors float32 (n, d)."""
         return self._taken_up(moments)[0].world.latent(moments.rollout.state)
+
+    def law(self, moments: Episodes) -> np.ndarray:
+        """Probabilities (n, groups, classes) of the next latents, under the policy's actions; worlds of one stage."""
+        dream, stage = self._taken_up(moments)
+        act, _ = self.policy.act(self._observed(dream, stage), moments.memory)
+        found: list[np.ndarray] = []
+
+        def told(law: Tensor, _: int) -> Tensor:
+            found.append(law.double().exp().numpy())
+            return law
+
+        dream.world.imagine(moments.rollout.state, dream.controls.read(act, len(moments)), proposal=told)
+        law = np.concatenate(found)[: len(moments)]
+        return np.asarray(law / law.sum(-1, keepdims=True))
 
     def labels(self, moments: Episodes) -> dict[str, Any]:
         """What is told of moments: classes and depth (n, h, w), what else the state tells, and people, a list a row."""

@@ -15,8 +15,8 @@ LEAST = 2000  # calls, of which finding the ways to fail takes up to three quart
 def estimate(problem: Problem, rng: np.random.Generator, calls: int = 20_000, refine: int = 4) -> Estimate:
     """The probability of a problem's event, in at most so many calls.
 
-    Up to two thirds of the calls go to splitting, which finds where failures are; some to bringing the mixture closer to
-    them; the rest are drawn from the mixture, independently of all before, and are all that the estimate is made of.
+    Up to two thirds of the calls go to splitting, which finds where failures are; some to bringing the mixture closer
+    to them; the rest are drawn from the mixture, independently of all before, and are all that the estimate is made of.
 
     Raises:
         ValueError: if there are fewer than LEAST calls.

@@ -70,7 +70,7 @@ def replicated(
     error = float(each.std(ddof=1) / np.sqrt(len(each)) / p)
     effective, largest = 1 / max(error**2, 1e-12), float(each.max() / each.sum())
     spread = student_t95(len(each)) * np.sqrt(np.log1p(error**2))
-    low, high = (float(p * np.exp(sign * spread)) for sign in (-1, 1))
+    low, high = (min(float(p * np.exp(sign * spread)), 1.0) for sign in (-1, 1))
     found = (*doubts, *_doubts(effective, largest if len(each) >= 2 / HEAVY else 0.0))
     return Estimate(p, low, high, effective, largest, calls, failures, failures[int(np.argmax(likely))], found)
 
@@ -80,7 +80,6 @@ def weighed(log_w: np.ndarray, failed: np.ndarray, choices: np.ndarray, calls: i
 
     The interval takes the skewness of the weights into account.
     """
-    n = len(log_w)
     w: np.ndarray = np.where(failed, np.exp(log_w), 0.0)
     p = float(w.mean())
     if not p > 0:

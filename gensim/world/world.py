@@ -155,18 +155,26 @@ class World:
         return state
 
     def imagine(
-        self, state: State, act: np.ndarray, proposal: Proposal | None = None, edit: Edit | None = None
+        self,
+        state: State,
+        act: np.ndarray,
+        proposal: Proposal | None = None,
+        edit: Edit | None = None,
+        draws: np.ndarray | None = None,
     ) -> tuple[State, Step]:
         """One imagined step under actions (n, k) in -1..1.
 
         proposal(log-law, stage) maps the log-law (rows, groups, classes) float32 to the log-law to sample from;
         edit(name, activation) may change "h" (the new memory) and "prior" (the logits). In a world with stages both
         are asked once a stage, with its groups alone, and the logits are "prior.0", "prior.1" and so on.
+        draws (n, groups + 1) float64 in 0..1 are what the latents and the end are drawn by; None takes the keys' own.
         """
-        draws = uniform(state.keys(), Stream.PRIOR, state.step.numpy(), self.config.groups)
-        ends = uniform(state.keys(), Stream.TERM, state.step.numpy(), 1)
-
-        drawn = (_rows(draws), _rows(ends)[:, 0])
+        if draws is None:
+            own = uniform(state.keys(), Stream.PRIOR, state.step.numpy(), self.config.groups)
+            draws = np.concatenate([own, uniform(state.keys(), Stream.TERM, state.step.numpy(), 1)], 1)
+        if draws.shape != (len(state), self.config.groups + 1):
+            raise ValueError(f"draws {draws.shape}: give ({len(state)}, {self.config.groups + 1}), the end's last")
+        drawn = (_rows(draws[:, :-1]), _rows(draws[:, -1]))
         rows: tuple[Tensor, ...] = (state.h, state.z, state.tally, state.cond, _rows(act), state.mask)
         rows = (*rows, *drawn, state.temperature)
         if proposal is not None or edit is not None:

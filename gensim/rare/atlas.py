@@ -1,0 +1,93 @@
+"""Different failures of dreams as cases: what quality-diversity search finds among the keys of their steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gensim.core.circumstances import circumstances
+from gensim.core.files import writable, write_json
+from gensim.rare.cases import kept
+from gensim.rare.dreams import Dreams, Episodes
+from gensim.rare.find import Finding, Shown, find
+
+KEYS = 1 << 40  # keys are below, so that a case of many is still small
+MEASURES = ("step", "return", "first action", "second action")  # the last two as means; of one action, only that
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Dreams whose every step has a key of its own: the start's, then one a step."""
+
+    dreams: Dreams
+    rng: np.random.Generator
+
+    def draw(self, n: int) -> np.ndarray:
+        """Keys uint64 (n, 1 + steps)."""
+        return self.rng.integers(KEYS, size=(n, 1 + self.dreams.horizon), dtype=np.uint64)
+
+    def look(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The least severities (n,), and MEASURES (n, m) of the moments at which they were."""
+        least: np.ndarray = np.full(len(x), np.inf)
+        where: np.ndarray = np.zeros((0, 0))
+        acts: np.ndarray = np.zeros((0, 0))
+        for now, alive in self.played(x):
+            if not len(where):
+                acts = np.zeros((len(x), min(now.act.shape[1], 2)))
+                where = np.zeros((len(x), 2 + acts.shape[1]))
+            acts[alive] += now.act[:, : acts.shape[1]]
+            closer = now.severity < least[alive]
+            rows, steps = alive[closer], np.maximum(now.rollout.elapsed[closer], 1)
+            least[rows] = now.severity[closer]
+            means = acts[rows] / steps[:, None]
+            where[rows] = np.column_stack([now.rollout.elapsed[closer], now.rollout.returns[closer], means])
+        return least, where
+
+    def played(self, x: np.ndarray):  # type: ignore[no-untyped-def]
+        """Moments of those that go on, and which (n,) they are, until the event."""
+        now, alive = self.dreams.begin(x[:, 0]), np.arange(len(x))
+        yield now, alive
+        for step in range(self.dreams.horizon):
+            going = np.flatnonzero(~now.done & (now.severity > 0))
+            if not len(going):
+                return
+            alive = alive[going]
+            now = self.dreams.advance(self.dreams.branch(now.rows(going), x[alive, 1 + step]))
+            yield now, alive
+
+    def end(self, x: np.ndarray) -> Episodes:
+        """The last moment (1 row) of keys (1 + steps,)."""
+        *_, (now, _) = self.played(x[None])
+        return now
+
+
+def atlas(
+    dreams: Dreams, out: Path, config: Finding, about: Mapping[str, Any], most: int = 24, shown: Shown | None = None
+) -> dict[str, Any]:
+    """Searches, writes a case of each of at most so many different failures, and atlas.json, which is returned.
+
+    Raises:
+        ValueError: if severities are not finite, or never differ.
+        OSError: if the folder cannot be written into.
+    """
+    writable(out)
+    keys = Keys(dreams, np.random.default_rng([config.seed, 1]))
+    found = find(keys.look, keys.draw, config, shown)
+    chosen = found.different()[:most]
+    cases = []
+    for i, one in enumerate(chosen):
+        path = out / "cases" / f"{i:03d}.json"
+        kept(dreams, keys.end(found.failures[one]), about).save(path)
+        cases.append({"case": str(path.relative_to(out))} | _named(found.behaviours[one]))
+    told = {**circumstances(), **about, "calls": found.calls, "failures": len(found.failures), "niches": found.niches}
+    told |= {"different": len(found.different()), "cases": cases}
+    write_json(out / "atlas.json", told)
+    return told
+
+
+def _named(measures: np.ndarray) -> dict[str, float]:
+    return {name: round(float(value), 4) for name, value in zip(MEASURES, measures)}

@@ -1,0 +1,205 @@
+"""Which different failures are there? Quality-diversity search: niches of behaviour, and the nearest miss of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+Draw = Callable[[int], np.ndarray]
+Look = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+Shown = Callable[[int, int, float], None]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """How to search.
+
+    Raises ValueError for numbers that make no search.
+    """
+
+    calls: int = 20_000
+    """Evaluations of the event."""
+    batch: int = 50
+    """Of them at once."""
+    first: int = 1000
+    """Of them plainly drawn, by which behaviour is scaled."""
+    cells: int = 2000
+    """Niches of behaviour."""
+    radius: float = 5.0
+    """How far out niches lie, in standard deviations of plain behaviour."""
+    apart: float = 0.9
+    """Near misses so close to a failure that is known, in standard deviations, are of less interest."""
+    changed: float = 0.2
+    """Largest share of the choices that is drawn anew at once."""
+    seed: int = 0
+    """Of everything."""
+
+    def __post_init__(self) -> None:
+        if min(self.batch, self.first, self.cells) < 2 or self.calls < self.first + self.batch:
+            raise ValueError(f"{self}: give at least 2 of each, and more calls than first and batch together")
+        if not (self.radius > 0 and self.apart > 0 and 0 < self.changed <= 1):
+            raise ValueError(f"{self}: give radius and apart above 0, and changed up to 1")
+
+
+@dataclass
+class Atlas:
+    """What was found.
+
+    failures (k, dims): choices; severities (k,); behaviours (k, m) as the measures are; calls; niches with a near miss.
+    """
+
+    failures: np.ndarray
+    severities: np.ndarray
+    behaviours: np.ndarray
+    calls: int
+    niches: int
+    _apart: float = field(default=0.3, repr=False)
+    _scale: Any = field(default=1.0, repr=False)
+
+    def different(self, apart: float = 0.3) -> np.ndarray:
+        """Indices (d,) of failures none of which behaves like another: further apart in some measure, in deviations."""
+        chosen: list[int] = []
+        scaled = self.behaviours / self._scale
+        for i in np.argsort(self.severities, kind="stable"):
+            if not chosen or np.abs(scaled[chosen] - scaled[i]).max(1).min() > apart:
+                chosen.append(int(i))
+        return np.array(chosen, int)
+
+
+TIRING, EAGER = 0.02, 0.05  # of severity: a try in vain costs as much; so much less is e times as often tried
+BINS, ANYWHERE = 16, 0.2  # where changes begin; share of them that begin anywhere, whatever it was worth
+MIX = 0.75  # share of tries that go where failure is near; the rest where few have been
+
+
+def find(look: Look, draw: Draw, config: Finding | None = None, shown: Shown | None = None) -> Atlas:
+    """Failures that differ in behaviour, of choices that are drawn anew in part from near misses in many niches.
+
+    What is found says what can happen, not how probable it is.
+
+    Reference: Quality Diversity: A New Frontier for Evolutionary Computation (Pugh et al., 2016),
+    doi:10.3389/frobt.2016.00040; pyribs: A Bare-Bones Python Library for Quality Diversity Optimization (Tjanaka et
+    al., 2023), arXiv:2303.00191.
+
+    Arguments:
+        look: of choices (n, dims), severities (n,), which are 0 or less at the event, and measures of behaviour (n, m).
+        draw: so many choices (n, dims) of the reference law, whose parts are independent.
+        shown: is told the calls, the failures that differ, and the least severity so far.
+
+    Raises:
+        ValueError: if severities or measures are not finite, or plain behaviour never differs.
+        ModuleNotFoundError: without ribs, of the extra "rare".
+    """
+    return _Search(look, draw, config or Finding()).run(shown)
+
+
+class _Search:
+    def __init__(self, look: Look, draw: Draw, config: Finding) -> None:
+        self.look, self.draw, self.config = look, draw, config
+        self.rng = np.random.default_rng(config.seed)
+        self.calls, self.least = 0, np.inf
+        self.failed: list[tuple[np.ndarray, float, np.ndarray]] = []
+        self.known = np.zeros((0, 1))  # where failures are that differ, scaled
+
+    def run(self, shown: Shown | None) -> Atlas:
+        c = self.config
+        x = self.draw(c.first)
+        severity, measures = self._looked(x)
+        self.middle, self.scale = measures.mean(0), measures.std(0)
+        if not (self.scale > 0).all():
+            raise ValueError(f"measures {np.flatnonzero(self.scale == 0).tolist()} never differ: give others")
+        self._open(x, measures.shape[1])
+        self._tell(x, severity, measures)
+        while self.calls + c.batch <= c.calls:
+            x, begin = self._tried()
+            gained = self._tell(x, *self._looked(x))
+            np.add.at(self.gained, begin, gained)
+            np.add.at(self.changed, begin, 1)
+            if shown is not None:
+                shown(self.calls, len(self.known), self.least)
+        return self._said(x.shape[1], measures.shape[1])
+
+    def _looked(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        severity, measures = (np.asarray(part, float) for part in self.look(x))
+        self.calls += len(x)
+        if severity.shape != (len(x),) or measures.ndim != 2 or len(measures) != len(x):
+            given = f"severity {severity.shape} and measures {measures.shape} of {len(x)}"
+            raise ValueError(f"{given}: give (n,) and (n, m)")
+        if not (np.isfinite(severity).all() and np.isfinite(measures).all()):
+            raise ValueError("a severity or a measure is not finite: return numbers for every row")
+        self.least = min(self.least, float(severity.min()))
+        return severity, measures
+
+    def _open(self, x: np.ndarray, many: int) -> None:
+        from ribs.archives import CVTArchive
+
+        c = self.config
+        ways = self.rng.standard_normal((c.cells, many))
+        ways *= c.radius * self.rng.random((c.cells, 1)) ** (1 / many) / np.linalg.norm(ways, axis=1, keepdims=True)
+        ends = [(-c.radius, c.radius)] * many
+        self.archive = CVTArchive(
+            solution_dim=1, centroids=ways, ranges=ends, extra_fields={"choices": (x.shape[1:], x.dtype)}
+        )
+        self.tries, self.best = np.zeros(c.cells), np.full(c.cells, np.inf)
+        self.gained, self.changed = np.ones(BINS), np.full(BINS, 2.0)  # by where changes begin
+        self.known = np.zeros((0, many))
+
+    def _tell(self, x: np.ndarray, severity: np.ndarray, measures: np.ndarray) -> np.ndarray:
+        """Near misses go to their niches, failures to where they are kept; which (n,) were worth it."""
+        where = (measures - self.middle) / self.scale
+        for i in np.flatnonzero(severity <= 0):
+            self.failed.append((x[i], float(severity[i]), measures[i]))
+            if not len(self.known) or np.abs(self.known - where[i]).max(1).min() > 0.3:
+                self.known = np.concatenate([self.known, where[i : i + 1]])
+        near = np.flatnonzero(severity > 0)
+        worth = severity <= 0
+        if len(near):
+            told = self.archive.add(np.zeros((len(near), 1)), -severity[near], where[near], choices=x[near])
+            worth[near] = told["status"] > 0
+        return worth
+
+    def _tried(self) -> tuple[np.ndarray, np.ndarray]:
+        """New choices (batch, dims): near misses, in part drawn anew; and the bins (batch,) that changes begin in."""
+        c, held = self.config, self.archive.data()
+        niche, severity = held["index"], -held["objective"]
+        fresh = severity < self.best[niche]
+        self.tries[niche[fresh]] *= 0.3
+        self.best[niche] = severity
+        score = severity + TIRING * self.tries[niche] + self._known_near(held["measures"])
+        eager, new = np.exp(-(score - score.min()) / EAGER), np.exp(-0.3 * self.tries[niche])
+        law = MIX * eager / eager.sum() + (1 - MIX) * new / new.sum()
+        parents = self.rng.choice(len(niche), c.batch, p=law)
+        np.add.at(self.tries, niche[parents], 1)
+        x = held["choices"][parents]
+        rate = self.gained / self.changed
+        begin = self.rng.choice(BINS, c.batch, p=(1 - ANYWHERE) * rate / rate.sum() + ANYWHERE / BINS)
+        return np.where(_windows(self.rng, begin, x.shape[1], c.changed), self.draw(c.batch), x), begin
+
+    def _known_near(self, where: np.ndarray) -> np.ndarray:
+        """How much less interest (n,) there is in behaviours (n, m) near to those of failures that are known."""
+        if not len(self.known):
+            return np.zeros(len(where))
+        near = np.abs(where[:, None] - self.known[None]).max(-1).min(1)
+        return np.exp(-((near / self.config.apart) ** 2))
+
+    def _said(self, dims: int, many: int) -> Atlas:
+        x, severity, measures = (
+            (np.array(part) for part in zip(*self.failed))
+            if self.failed
+            else (np.zeros((0, dims)), np.zeros(0), np.zeros((0, many)))
+        )
+        niches = len(self.archive.data()["index"])
+        return Atlas(x, severity, measures, self.calls, niches, _scale=self.scale)
+
+
+def _windows(rng: np.random.Generator, begin: np.ndarray, dims: int, most: float) -> np.ndarray:
+    """Which choices bool (n, dims) are drawn anew: one to a share of them, in a window from a bin (n,) of BINS on."""
+    n = len(begin)
+    many = np.exp(rng.uniform(0, np.log(max(most * dims, 1.0)), n)).round()[:, None]
+    long = np.maximum(np.exp(rng.uniform(0, np.log(dims), (n, 1))).round(), many)
+    first = ((begin + rng.random(n)) / BINS * dims).astype(int)[:, None]
+    inside = (np.arange(dims) >= first) & (np.arange(dims) < first + long)
+    order = np.where(inside, rng.random((n, dims)), 2.0).argsort(1).argsort(1)
+    return inside & (order < many)
