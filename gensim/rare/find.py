@@ -108,8 +108,9 @@ class _Search:
         x = self.draw(c.first)
         severity, measures = self._looked(x)
         self.middle, self.scale = measures.mean(0), measures.std(0)
-        if not (self.scale > 0).all():
-            raise ValueError(f"measures {np.flatnonzero(self.scale == 0).tolist()} never differ: give others")
+        if not (self.scale > 0).any():
+            raise ValueError("the measures never differ in plain draws: give others")
+        self.scale = np.where(self.scale > 0, self.scale, 1.0)
         self._open(x, measures.shape[1])
         self._tell(x, severity, measures)
         while self.calls + c.batch <= c.calls:

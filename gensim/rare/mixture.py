@@ -124,7 +124,7 @@ def _tempered(w: np.ndarray, least: float = 0.2) -> np.ndarray:
 
 def safe(means: np.ndarray, shares: np.ndarray, part: float = 0.1, least: float = 0.05) -> Mixture:
     """Means (k, dims) with shares (k,), none of them forgotten, and a part of the reference law."""
-    shares = np.maximum(shares / shares.sum(), least)
+    shares = np.maximum(shares / shares.sum(), least) if shares.sum() > 0 else np.ones(len(means))
     origin = np.zeros((1, means.shape[1]))
     return Mixture(np.concatenate([means, origin]), np.append(shares / shares.sum() * (1 - part), part))
 
