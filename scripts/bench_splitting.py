@@ -37,6 +37,8 @@ class Bench:
     """One of its events."""
     horizon: int = 80
     """Steps of a dream."""
+    share: float = 0.3
+    """Share of the dreams that are branched anew at a level."""
     rounds: int = 5
     """Of each."""
     threads: int = 2
@@ -51,7 +53,7 @@ def main(config: Bench) -> None:
     event = named(config.event, config.world)
     dreaming = DreamConfig(f"gensim:{config.world}", "latents", config.horizon, labels=event.labels)
     dreams = Dreams(dreaming, AgentPolicy(load(f"agents/{config.world}")), event)
-    ways = {"plain": plain, "splitting": splitting}
+    ways = {"plain": plain, "splitting": lambda dreams, seed: splitting(dreams, seed, config.share)}
     speeds: dict[str, list[float]] = {name: [] for name in ways}
     for one in range(config.rounds + 1):
         for name, way in ways.items():
@@ -61,7 +63,10 @@ def main(config: Bench) -> None:
                 speeds[name].append(steps / (time.perf_counter() - began))
     ratio = np.array(speeds["splitting"]) / np.array(speeds["plain"])
     half = student_t95(len(ratio)) * ratio.std(ddof=1) / len(ratio) ** 0.5
-    told = {**circumstances(), "settings": {"world": config.world, "event": config.event, "horizon": config.horizon}}
+    told = {
+        **circumstances(),
+        "settings": {"world": config.world, "event": config.event, "horizon": config.horizon, "share": config.share},
+    }
     told |= {f"{name}, steps a second": float(np.median(some)) for name, some in speeds.items()}
     told |= {"ratio": float(ratio.mean()), "low": float(ratio.mean() - half), "high": float(ratio.mean() + half)}
     write_json(config.out, told)
@@ -79,9 +84,9 @@ def plain(dreams: Dreams, seed: int) -> int:
     return steps
 
 
-def splitting(dreams: Dreams, seed: int) -> int:
+def splitting(dreams: Dreams, seed: int, share: float) -> int:
     """Steps that splitting takes."""
-    return crowds(dreams, seed, Splitting(MANY, REPLICATES, grain=dreams.event.grain)).calls
+    return crowds(dreams, seed, Splitting(MANY, REPLICATES, share, dreams.event.grain)).calls
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ class Estimate:
     """Dreams of a replicate at first."""
     replicates: int = 10
     """Independent estimates of a round, of whose differences the interval is made."""
-    share: float = 0.1
+    share: float = 0.3
     """Share of the dreams that are branched anew at a level."""
     horizon: int | None = None
     """Steps of a dream; None takes the world's own."""

@@ -165,6 +165,8 @@ class _Search:
         """New choices (batch, dims): near misses, in part drawn anew; and the bins (batch,) that changes begin in."""
         c, held = self.config, self.archive.data()
         niche, severity = held["index"], -held["objective"]
+        if not len(niche):  # all that was drawn failed
+            return self.draw(c.batch), self.rng.integers(BINS, size=c.batch)
         fresh = severity < self.best[niche]
         self.tries[niche[fresh]] *= 0.3
         self.best[niche] = severity

@@ -64,7 +64,7 @@ class Splitting:
     """Episodes of a replicate."""
     replicates: int = 10
     """Independent estimates, of whose differences the interval is made."""
-    share: float = 0.1
+    share: float = 0.3
     """Share of the episodes that are branched anew at a level."""
     grain: float = 0.0
     """Severities are told apart in steps of this much; 0 tells all apart, and keeps more moments."""
