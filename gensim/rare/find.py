@@ -70,6 +70,7 @@ class Atlas:
 
 
 TIRING, EAGER = 0.02, 0.05  # of severity: a try in vain costs as much; so much less is e times as often tried
+KEEN = 4.0  # how much more often changes begin where they are worth more
 BINS, ANYWHERE = 16, 0.2  # where changes begin; share of them that begin anywhere, whatever it was worth
 MIX = 0.75  # share of tries that go where failure is near; the rest where few have been
 
@@ -176,7 +177,7 @@ class _Search:
         parents = self.rng.choice(len(niche), c.batch, p=law)
         np.add.at(self.tries, niche[parents], 1)
         x = held["choices"][parents]
-        rate = self.gained / self.changed
+        rate = (self.gained / self.changed) ** KEEN
         begin = self.rng.choice(BINS, c.batch, p=(1 - ANYWHERE) * rate / rate.sum() + ANYWHERE / BINS)
         return np.where(_windows(self.rng, begin, x.shape[1], c.changed), self.draw(c.batch), x), begin
 
