@@ -60,8 +60,8 @@ def test_a_broken_world_is_noticed(fuzz: ModuleType, box: Case, monkeypatch: pyt
 
     imagine = World.imagine
 
-    def leaky(self: World, state: Any, *args: Any) -> Any:
-        state, step = imagine(self, state, *args)
+    def leaky(self: World, state: Any, *args: Any, **kwargs: Any) -> Any:
+        state, step = imagine(self, state, *args, **kwargs)
         return state, type(step)(**{**vars(step), "rew": step.rew + len(step.rew)})
 
     monkeypatch.setattr(World, "imagine", leaky)

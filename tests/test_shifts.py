@@ -209,3 +209,8 @@ def test_a_spell_ends() -> None:
         env.step(act)
         usual.step(act)
     assert [name for name in STREAMS if name not in CHANGES] == []
+
+
+@pytest.mark.parametrize("strength", [0.0, 5e-324, 1e-9, 1e-3])
+def test_hardly_any_blur_is_none(strength: float) -> None:
+    np.testing.assert_array_equal(shifted(scene(2), "blur", strength), scene(2))

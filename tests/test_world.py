@@ -212,7 +212,9 @@ def test_the_fused_networks_are_the_fitted_ones(world, dtype):
         torch.testing.assert_close(rew, net.reward.mean(net.reward(x, tally)), **judged)
         torch.testing.assert_close(odds, net.termination.log_odds(net.termination(x, tally)), **judged)
         frames = (net.decoder(one_hot) * 127.5 + 127.5).round().clamp(0, 255).permute(0, 2, 3, 1)
-        assert (fast.paint(z)[0].float() - frames).abs().max() <= (1 if dtype == torch.float32 else 4)
+        assert (fast.paint(z)[0].float() - frames).abs().max() <= (
+            1 if dtype == torch.float32 else 6
+        )  # processors round in orders of their own
         draws = (torch.rand(16, c.groups).double(), torch.rand(16).double())
         rows = (h, z, tally, torch.zeros(16, 0), act, mask, *draws, torch.full((16,), 1.2))
         once = traced(fast.dream, *rows)
@@ -306,7 +308,8 @@ def test_what_is_seen_is_a_sample_of_the_posterior_not_its_mean(world):
     with torch.no_grad():
         p = softmax_unimix(world.net.encoder(x), world.config.unimix)[0]
     share = torch.nn.functional.one_hot(z, TINY.classes).float().mean(0)
-    assert (share - p).abs().max() < 0.04 and p.amax(-1).min() < 0.99  # not all are sure
+    near = 0.04 if world.dtype == torch.float32 else 0.06  # the law itself is rounded where steps are bfloat16
+    assert (share - p).abs().max() < near and p.amax(-1).min() < 0.99  # not all are sure
 
 
 def test_trust_is_uniform_on_the_data_it_was_calibrated_on_and_falls_with_distance():
@@ -429,9 +432,10 @@ def test_a_world_with_a_clock_goes_by_the_hour_alone(world, tmp_path):
     net.load_state_dict(net.state_dict() | world.net.state_dict())
     torch.nn.init.normal_(net.dynamics.clock.weight)
     net.dynamics.late.fill_(500.0)
-    World.from_weights(config, net.state_dict(), SPEC).save(tmp_path)
-    other = World.load(tmp_path)
-    assert other.config.clock and "clock" not in json.loads((world.folder / "world.json").read_text())["net"]
+    World.from_weights(config, net.state_dict(), SPEC).save(tmp_path / "clock")
+    World.from_weights(world.config, world.net.state_dict(), SPEC).save(tmp_path / "plain")
+    other = World.load(tmp_path / "clock")
+    assert other.config.clock and "clock" not in json.loads((tmp_path / "plain" / "world.json").read_text())["net"]
     state = other.start(np.arange(8, dtype=np.uint64))
     first, seen = other.imagine(state, acts(8)), other.observe(state, acts(8), other.decode(state))
     for add, alike in (((300.0, 0.0), True), ((0.0, 300.0), False)):

@@ -90,6 +90,8 @@ def _blur(x: np.ndarray, s: float, key: int, at: np.ndarray) -> np.ndarray:
     import cv2
 
     sigma = grade(s, 0, 0.5, 0.8, 1.2, 1.7, 2.4) * x.shape[1] / SIDE
+    if sigma < 0.05:  # OpenCV refuses kernels of no pixel, and these would change none
+        return x
     return np.stack([cv2.GaussianBlur(frame, (0, 0), sigma) for frame in x])
 
 

@@ -26,13 +26,13 @@ class Finding:
     """Of them at once."""
     first: int = 1000
     """Of them plainly drawn, by which behaviour is scaled."""
-    cells: int = 2000
+    cells: int = 1500
     """Niches of behaviour."""
     radius: float = 5.0
     """How far out niches lie, in standard deviations of plain behaviour."""
     apart: float = 0.9
     """Near misses so close to a failure that is known, in standard deviations, are of less interest."""
-    changed: float = 0.2
+    changed: float = 0.06
     """Largest share of the choices that is drawn anew at once."""
     seed: int = 0
     """Of everything."""
@@ -69,7 +69,7 @@ class Atlas:
         return np.array(chosen, int)
 
 
-TIRING, EAGER = 0.02, 0.05  # of severity: a try in vain costs as much; so much less is e times as often tried
+TIRING, EAGER = 0.02, 0.03  # of severity: a try in vain costs as much; so much less is e times as often tried
 KEEN = 4.0  # how much more often changes begin where they are worth more
 BINS, ANYWHERE = 16, 0.2  # where changes begin; share of them that begin anywhere, whatever it was worth
 MIX = 0.75  # share of tries that go where failure is near; the rest where few have been
