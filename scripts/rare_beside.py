@@ -52,6 +52,8 @@ class Beside:
     """Of a round."""
     rounds: int = 1
     """Of splitting."""
+    share: float = 0.2
+    """Share of the dreams that are branched anew at a level."""
     pilot: int = 400
     """Dreams of a generation, from which it learns what the latents foretell."""
     cases: int = 50
@@ -82,7 +84,7 @@ def by_splitting(config: Beside) -> tuple[dict[str, Any], list[Path]]:
     command = ["gensim", "rare", "estimate", str(world_folder(f"gensim/{SPELLED[config.world]}-v0"))]
     command += ["--agent", f"agents/{config.world}", "--event", config.event, "--horizon", str(config.horizon)]
     command += ["--many", str(config.many), "--replicates", str(config.replicates), "--rounds", str(config.rounds)]
-    command += ["--share", "0.2", "--foresight", str(config.pilot), "--cases", str(config.cases)]
+    command += ["--share", str(config.share), "--foresight", str(config.pilot), "--cases", str(config.cases)]
     command += ["--seed", str(config.seed), "--out", str(out), "--json"]
     told = json.loads(_run(command))
     told["half-width"] = (told["high"] - told["low"]) / 2 / told["p"]

@@ -122,6 +122,8 @@ def test_an_atlas_holds_different_failures_that_replay(tiny_world: Callable[...,
         case = Case.load(path)
         again = replay(own, case)
         assert again.same and again.severities[-1] <= 0 and path.stat().st_size < 4000
+    with pytest.raises(ValueError, match="holds cases already"):
+        atlas(own, tmp_path, Finding(300, first=100), {})
     with pytest.raises(OSError, match="cannot be written into"):
         atlas(own, paths[0] / "no", Finding(300, first=100), {})
 

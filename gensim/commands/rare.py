@@ -29,8 +29,8 @@ LABELLED = (
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """Estimate how probable an event is in a world's dreams under an agent; run again after a stop to go on."""
+class Dreamed:
+    """Whose dreams, and of what."""
 
     world: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="WORLD")]
     """Id or folder of a world."""
@@ -39,7 +39,23 @@ class Estimate:
     event: str
     """Name of one of the world's events, or MODULE:NAME of a gensim.envs.events.Event of your own."""
     out: Path = Path("rare")
-    """Folder of rounds, cases and the estimate."""
+    """Folder of cases, and of what is said of them."""
+    horizon: int | None = None
+    """Steps of a dream; None takes the world's own."""
+    people: int = 0
+    """So many about to cross, in worlds with labels; agents that see latents do not see them, and are refused."""
+    people_seed: int = 0
+    """Draws who they are, and where; the same in all dreams."""
+    seed: int = 0
+    """Of everything."""
+    json: bool = False
+    """Print one JSON object and no progress."""
+
+
+@dataclass(frozen=True)
+class Estimate(Dreamed):
+    """Estimate how probable an event is in a world's dreams under an agent; run again after a stop to go on."""
+
     rounds: int = 1
     """Rounds, each of so many replicates."""
     many: int = 200
@@ -48,50 +64,24 @@ class Estimate:
     """Independent estimates of a round, of whose differences the interval is made."""
     share: float = 0.3
     """Share of the dreams that are branched anew at a level."""
-    horizon: int | None = None
-    """Steps of a dream; None takes the world's own."""
     temperature: float = 1.0
     """Above 1, dreams are wilder, and weighed for it."""
-    people: int = 0
-    """So many about to cross, in worlds with labels; agents that see latents do not see them, and are refused."""
-    people_seed: int = 0
-    """Draws who they are, and where; the same in all dreams."""
-    seed: int = 0
-    """Of everything."""
     cases: int = 8
     """Failures of each round that are kept as files."""
     foresight: int = 0
     """Dreams of a generation, of four, from which it learns first what the latents foretell; splitting goes by that."""
-    json: bool = False
-    """Print one JSON object and no progress."""
 
 
 @dataclass(frozen=True)
-class Find:
+class Find(Dreamed):
     """Find different failures, as cases, by quality-diversity search; needs ribs, of the extra "rare"."""
 
-    world: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="WORLD")]
-    """Id or folder of a world."""
-    agent: str
-    """Folder of the agent that acts; or "idle" or "pace", who look at nothing."""
-    event: str
-    """Name of one of the world's events, or MODULE:NAME of a gensim.envs.events.Event of your own."""
     out: Path = Path("atlas")
-    """Folder of cases and atlas.json."""
+    """Folder of cases and atlas.json; one that holds no cases yet."""
     calls: int = 4000
     """Dreams."""
     most: int = 24
     """Failures that are kept as files, none of which behaves like another."""
-    horizon: int | None = None
-    """Steps of a dream; None takes the world's own."""
-    people: int = 0
-    """People who are about to cross, in the street."""
-    people_seed: int = 0
-    """Of who they are."""
-    seed: int = 0
-    """Of everything."""
-    json: bool = False
-    """Print one JSON object and no progress."""
 
 
 @dataclass(frozen=True)
@@ -166,12 +156,8 @@ def _estimate(options: Estimate) -> int:
     from gensim.rare.campaign import campaign
     from gensim.rare.splitting import Splitting
 
-    about: dict[str, Any] = {"world": options.world, "agent": options.agent, "event": options.event}
-    about |= {"horizon": options.horizon, "temperature": options.temperature}
-    about |= {"people": options.people, "people_seed": options.people_seed} if options.people else {}
-    dreams = _dreams(about)
+    dreams, about = _asked(options, options.temperature)
     config = Splitting(options.many, options.replicates, options.share, dreams.event.grain)
-    about |= {"hashes": _hashes(dreams)}
     with _Levels(options.rounds, options.json) as levels:
         o = options
         told = campaign(dreams, o.out, o.rounds, o.seed, config, about, o.cases, levels.of, o.foresight)
@@ -195,11 +181,7 @@ def _find(options: Find) -> int:
     from gensim.rare.atlas import atlas
     from gensim.rare.find import Finding
 
-    about: dict[str, Any] = {"world": options.world, "agent": options.agent, "event": options.event}
-    about |= {"horizon": options.horizon, "temperature": 1.0}
-    about |= {"people": options.people, "people_seed": options.people_seed} if options.people else {}
-    dreams = _dreams(about)
-    about |= {"hashes": _hashes(dreams)}
+    dreams, about = _asked(options, 1.0)
     first = min(1000, options.calls // 2)
     config = Finding(options.calls, first=first, seed=options.seed)
     with bar(options.calls, "dreams", options.json, unit="dream") as shown:
@@ -310,6 +292,15 @@ def _bench(options: Bench) -> int:
     told = bench(BenchConfig(**{item.name: getattr(options, item.name) for item in fields(BenchConfig)}), options.json)
     print(json.dumps(told) if options.json else table(told))
     return 0
+
+
+def _asked(options: Dreamed, temperature: float) -> tuple[Dreams, dict[str, Any]]:
+    """The dreams that are asked for, and what a case tells of them."""
+    about: dict[str, Any] = {"world": options.world, "agent": options.agent, "event": options.event}
+    about |= {"horizon": options.horizon, "temperature": temperature}
+    about |= {"people": options.people, "people_seed": options.people_seed} if options.people else {}
+    dreams = _dreams(about)
+    return dreams, about | {"hashes": _hashes(dreams)}
 
 
 def _dreams(about: Any, labels: bool = False) -> Dreams:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,7 @@ class Keys:
             where[rows] = np.column_stack([now.rollout.elapsed[closer], now.rollout.returns[closer], means])
         return least, where
 
-    def played(self, x: np.ndarray):  # type: ignore[no-untyped-def]
+    def played(self, x: np.ndarray) -> Iterator[tuple[Episodes, np.ndarray]]:
         """Moments of those that go on, and which (n,) they are, until the event."""
         now, alive = self.dreams.begin(x[:, 0]), np.arange(len(x))
         yield now, alive
@@ -71,10 +71,12 @@ def atlas(
     """Searches, writes a case of each of at most so many different failures, and atlas.json, which is returned.
 
     Raises:
-        ValueError: if severities are not finite, or never differ.
+        ValueError: if severities are not finite, measures never differ, or the folder holds cases already.
         OSError: if the folder cannot be written into.
     """
     writable(out)
+    if any((out / "cases").glob("*.json")):
+        raise ValueError(f"{out} holds cases already: give another folder, or delete it")
     keys = Keys(dreams, np.random.default_rng([config.seed, 1]))
     found = find(keys.look, keys.draw, config, shown)
     chosen = found.different()[:most]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,7 +63,7 @@ class Choices:
             order.append(alive[over])
         return self.dreams.join(ended).rows(np.argsort(np.concatenate(order), kind="stable"))
 
-    def _played(self, x: np.ndarray):  # type: ignore[no-untyped-def]
+    def _played(self, x: np.ndarray) -> Iterator[tuple[Episodes, np.ndarray]]:
         u = torch.special.ndtr(torch.from_numpy(np.asarray(x, np.float64))).numpy()
         u = np.clip(u, 1e-16, 1 - 1e-16).reshape(len(x), self.steps, self.each)
         now, alive = self.dreams.begin(np.full(len(x), self.key, np.uint64)), np.arange(len(x))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -56,7 +57,6 @@ class Atlas:
     behaviours: np.ndarray
     calls: int
     niches: int
-    _apart: float = field(default=0.3, repr=False)
     _scale: Any = field(default=1.0, repr=False)
 
     def different(self, apart: float = 0.3) -> np.ndarray:
@@ -93,6 +93,8 @@ def find(look: Look, draw: Draw, config: Finding | None = None, shown: Shown | N
         ValueError: if severities or measures are not finite, or plain behaviour never differs.
         ModuleNotFoundError: without ribs, of the extra "rare".
     """
+    if find_spec("ribs") is None:  # said before the first dream
+        raise ModuleNotFoundError("searches need ribs: pip install ribs, or the extra rare")
     return _Search(look, draw, config or Finding()).run(shown)
 
 

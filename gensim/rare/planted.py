@@ -24,7 +24,7 @@ class Planted:
 
     Arguments:
         values: int (groups, classes), in grid steps.
-        modes:  middles (k, parts) of boxes, in standard deviations.
+        modes: middles (k, parts) of boxes, in standard deviations.
         p: their probabilities (k,): exact given a past, averaged over PASTS of them.
     """
 
