@@ -42,7 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     tell(["gensim", *argv])
     try:
         status = import_module(type(options).__module__).run(options)
-    except (ValueError, OSError) as fault:
+    except (ValueError, OSError, ModuleNotFoundError) as fault:
+        if isinstance(fault, ModuleNotFoundError) and fault.name:  # no extra that somebody was told of
+            raise
         print(f"gensim {verb}: {fault}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -168,6 +169,16 @@ def test_the_command_finds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert told["calls"] <= 120 and len(told["cases"]) == len(list((tmp_path / "cases").glob("*.json"))) > 0
     assert main(["rare", "replay", str(tmp_path / "cases" / "000.json"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["same"]
+
+
+def test_a_missing_package_is_said_in_a_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("ribs", "ribs.archives"):
+        monkeypatch.setitem(sys.modules, name, None)
+    about = ["--agent", "agents/takecover", "--event", "test_rare_find:EARLY", "--horizon", "10", "--calls", "120"]
+    assert main(["rare", "find", "gensim/TakeCover-v0", *about, "--out", str(tmp_path / "none")]) == 1
+    assert capsys.readouterr().err == "gensim rare: searches need ribs: pip install ribs, or 'gensim-worlds[rare]'\n"
 
 
 def left(seen: Seen) -> np.ndarray:

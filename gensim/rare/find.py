@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -93,14 +92,20 @@ def find(look: Look, draw: Draw, config: Finding | None = None, shown: Shown | N
         ValueError: if severities or measures are not finite, or plain behaviour never differs.
         ModuleNotFoundError: without ribs, of the extra "rare".
     """
-    if find_spec("ribs") is None:  # said before the first dream
-        raise ModuleNotFoundError("searches need ribs: pip install ribs, or the extra rare")
     return _Search(look, draw, config or Finding()).run(shown)
+
+
+def _archive() -> Any:
+    try:
+        from ribs.archives import CVTArchive
+    except ModuleNotFoundError as fault:
+        raise ModuleNotFoundError("searches need ribs: pip install ribs, or 'gensim-worlds[rare]'") from fault
+    return CVTArchive
 
 
 class _Search:
     def __init__(self, look: Look, draw: Draw, config: Finding) -> None:
-        self.look, self.draw, self.config = look, draw, config
+        self.look, self.draw, self.config, self.Archive = look, draw, config, _archive()
         self.rng = np.random.default_rng(config.seed)
         self.calls, self.least = 0, np.inf
         self.failed: list[tuple[np.ndarray, float, np.ndarray]] = []
@@ -137,13 +142,11 @@ class _Search:
         return severity, measures
 
     def _open(self, x: np.ndarray, many: int) -> None:
-        from ribs.archives import CVTArchive
-
         c = self.config
         ways = self.rng.standard_normal((c.cells, many))
         ways *= c.radius * self.rng.random((c.cells, 1)) ** (1 / many) / np.linalg.norm(ways, axis=1, keepdims=True)
         ends = [(-c.radius, c.radius)] * many
-        self.archive = CVTArchive(
+        self.archive = self.Archive(
             solution_dim=1, centroids=ways, ranges=ends, extra_fields={"choices": (x.shape[1:], x.dtype)}
         )
         self.tries, self.best = np.zeros(c.cells), np.full(c.cells, np.inf)
