@@ -78,17 +78,18 @@ def asked(name: str, far: Callable[[Seen], np.ndarray], seen: Seen) -> np.ndarra
 
 @dataclass(frozen=True)
 class Held(Event):
-    """An event that holds for so many steps in a row: its severity is the greatest of the last ones'."""
+    """An event that holds for so many steps in a row.
+
+    Its severity is the share of them that is still to come, and while it does not hold, how far it is off besides.
+    """
 
     steps: int = 2
 
     def severity(self, seen: Seen, memory: Any) -> tuple[np.ndarray, Any]:
-        """See `Event`."""
+        """See `Event`; what is remembered is for how many steps it has held."""
         now, _ = super().severity(seen, None)
-        past = np.full((len(now), self.steps - 1), np.inf) if memory is None else memory
-        window = np.concatenate([past, now[:, None]], 1)  # (n, steps)
-        bounded = np.where(np.isinf(window), np.maximum(now, 1.0)[:, None], window)
-        return bounded.max(1), window[:, 1:]
+        run = np.where(now <= 0, (0 if memory is None else memory) + 1, 0)
+        return np.maximum(self.steps - run, 0) / self.steps + np.maximum(now, 0), run
 
 
 def held(event: Event, steps: int) -> Held:

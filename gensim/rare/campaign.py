@@ -15,9 +15,10 @@ from gensim.core.files import load_tensors, read_json, save_tensors, writable, w
 from gensim.core.seeds import fold
 from gensim.rare.cases import Case, kept
 from gensim.rare.dreams import Dreams, Episodes
-from gensim.rare.foresight import Foreseen, Foresight, foresee
+from gensim.rare.foresight import Foresight, foresee, foretold
 from gensim.rare.result import Estimate, replicated
-from gensim.rare.splitting import Shown, Simulator, Split, Splitting, crowds
+from gensim.rare.splitting import Shown, Split, Splitting, crowds
+from gensim.rare.swarm import Swarm, swarm
 
 Progress = Callable[[int], Shown]
 
@@ -39,8 +40,8 @@ def campaign(
     and estimate.json. The estimate's failures are the paths of the cases.
 
     Arguments:
-        foresight: dreams of each generation from which it is learned, first, what the latents foretell; 0 goes by the
-            event's own severity. Its steps are counted.
+        foresight: dreams of each generation from which it is learned, first, what the latents foretell, by which a swarm
+            goes; its steps are counted. 0 splits, by the event's own severity.
 
     Raises:
         ValueError: if the folder holds rounds of something else, or fewer than one are asked for.
@@ -50,35 +51,38 @@ def campaign(
         raise ValueError(f"rounds={rounds}, cases={cases}, seed={seed}: give at least 1, 0 and 0")
     writable(out)
     settings = {**about, "seed": seed, "splitting": asdict(config)} | ({"foresight": foresight} if foresight else {})
-    simulator, learned = _foreseen(dreams, out, seed, foresight) if foresight else (dreams, 0)
-    done = [_round(simulator, dreams, out, i, config, settings, cases, progress) for i in range(rounds)]
+    learned = _foreseen(dreams, out, seed, foresight) if foresight else None
+    done = [_round(dreams, learned, out, i, config, settings, cases, progress) for i in range(rounds)]
     each = np.concatenate([one["each"] for one in done])
     found = [Path(out / name) for one in done for name in one["cases"]]
     likely = [Case.load(path).log_p for path in found]
     doubts = tuple(dict.fromkeys(doubt for one in done for doubt in one["doubts"]))
-    told = replicated(each, learned + sum(one["calls"] for one in done), found, likely, doubts)
+    told = replicated(
+        each, (learned.calls if learned else 0) + sum(one["calls"] for one in done), found, likely, doubts
+    )
     kind = {"replicates": len(each), "failures": [str(path.relative_to(out)) for path in found]}
     best = {"likeliest": None if told.likeliest is None else str(told.likeliest.relative_to(out))}
     write_json(out / "estimate.json", {**told.told(), **kind, **best, **settings, **circumstances()})
     return told
 
 
-def _foreseen(dreams: Dreams, out: Path, seed: int, many: int) -> tuple[Foreseen, int]:
-    """Dreams that go by what the latents foretell, learned once for a folder, and the steps that it took."""
+def _foreseen(dreams: Dreams, out: Path, seed: int, many: int) -> Foresight:
+    """What the latents foretell, learned once for a folder."""
     path = out / "foresight.safetensors"
     if path.exists():
         tensors, _ = load_tensors(path)
         scale, calls, share = (float(one) for one in tensors["about"])
-        return Foreseen(dreams, Foresight(tensors["weights"].numpy(), scale, int(calls), share)), int(calls)
+        return Foresight(tensors["weights"].numpy(), tensors["usual"].numpy(), scale, int(calls), share)
     told = foresee(dreams, seed, many)
     about = torch.tensor([told.scale, told.calls, told.share], dtype=torch.float64)
-    save_tensors(path, {"weights": torch.from_numpy(told.weights), "about": about})
-    return Foreseen(dreams, told), told.calls
+    kept = {"weights": torch.from_numpy(told.weights), "usual": torch.from_numpy(told.usual), "about": about}
+    save_tensors(path, kept)
+    return told
 
 
 def _round(
-    simulator: Simulator,
     dreams: Dreams,
+    learned: Foresight | None,
     out: Path,
     index: int,
     config: Splitting,
@@ -94,7 +98,11 @@ def _round(
             raise ValueError(f"{path} is of other settings ({told.get('settings')}): give another folder, or delete it")
         return told
     seed = int(fold(np.array([settings["seed"]], np.uint64), index)[0] >> np.uint64(1))
-    found = crowds(simulator, seed, config, progress(index) if progress else None)
+    shown = progress(index) if progress else None
+    if learned is None:
+        found = crowds(dreams, seed, config, shown)
+    else:
+        found = swarm(dreams, foretold(dreams, learned), seed, Swarm(config.many, config.replicates), shown)
     about = {name: settings[name] for name in settings if name != "splitting"}
     chosen = [(f"{index:03d}-{i:02d}", one, weight) for i, (one, weight) in enumerate(_drawn(found, cases, seed))]
     if chosen:

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from gensim.rare.surrogate import Surrogate
+
 Draw = Callable[[int], np.ndarray]
 Look = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 Shown = Callable[[int, int, float], None]
@@ -71,16 +73,21 @@ class Atlas:
 TIRING, EAGER = 0.02, 0.03  # of severity: a try in vain costs as much; so much less is e times as often tried
 KEEN = 4.0  # how much more often changes begin where they are worth more
 BINS, ANYWHERE = 16, 0.2  # where changes begin; share of them that begin anywhere, whatever it was worth
+SCREENED, CROSSED = (
+    20,
+    0.5,
+)  # changes that the best guess is taken of; share of them that take parts of another near miss
 MIX = 0.75  # share of tries that go where failure is near; the rest where few have been
 
 
 def find(look: Look, draw: Draw, config: Finding | None = None, shown: Shown | None = None) -> Atlas:
-    """Failures that differ in behaviour, of choices that are drawn anew in part from near misses in many niches.
+    """Failures that differ in behaviour, of near misses in many niches whose choices are changed in part.
 
-    What is found says what can happen, not how probable it is.
+    Of many changes those are looked at that a guess of their behaviour speaks for. What is found says what can happen, not how probable it is.
 
     Reference: Quality Diversity: A New Frontier for Evolutionary Computation (Pugh et al., 2016),
-    doi:10.3389/frobt.2016.00040; pyribs: A Bare-Bones Python Library for Quality Diversity Optimization (Tjanaka et
+    doi:10.3389/frobt.2016.00040; Discovering the Elite Hypervolume by Leveraging Interspecies Correlation (Vassiliades
+    and Mouret, 2018), arXiv:1804.03906, for parts of another near miss; pyribs: A Bare-Bones Python Library for Quality Diversity Optimization (Tjanaka et
     al., 2023), arXiv:2303.00191.
 
     Arguments:
@@ -107,7 +114,7 @@ class _Search:
     def __init__(self, look: Look, draw: Draw, config: Finding) -> None:
         self.look, self.draw, self.config, self.Archive = look, draw, config, _archive()
         self.rng = np.random.default_rng(config.seed)
-        self.calls, self.least = 0, np.inf
+        self.calls, self.least, self.guess = 0, np.inf, Surrogate()
         self.failed: list[tuple[np.ndarray, float, np.ndarray]] = []
         self.known = np.zeros((0, 1))  # where failures are that differ, scaled
 
@@ -156,6 +163,7 @@ class _Search:
     def _tell(self, x: np.ndarray, severity: np.ndarray, measures: np.ndarray) -> np.ndarray:
         """Near misses go to their niches, failures to where they are kept; which (n,) were worth it."""
         where = (measures - self.middle) / self.scale
+        self.guess.tell(x, where, severity)
         for i in np.flatnonzero(severity <= 0):
             self.failed.append((x[i], float(severity[i]), measures[i]))
             if not len(self.known) or np.abs(self.known - where[i]).max(1).min() > 0.3:
@@ -181,10 +189,24 @@ class _Search:
         law = MIX * eager / eager.sum() + (1 - MIX) * new / new.sum()
         parents = self.rng.choice(len(niche), c.batch, p=law)
         np.add.at(self.tries, niche[parents], 1)
+        parents = np.repeat(parents, SCREENED)
         x = held["choices"][parents]
+        y, begin = self._changed(x, held["choices"])
+        where = held["measures"][parents] + self.guess.change(x, y)
+        score = (self.guess.severity(where) + self._known_near(where)).reshape(c.batch, SCREENED)
+        best = score.argmin(1) + np.arange(c.batch) * SCREENED
+        return y[best], begin[best]
+
+    def _changed(self, x: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Choices (n, dims), in part drawn anew or as others (k, dims) have them; the bins (n,) that changes begin in."""
+        n, dims = x.shape
         rate = (self.gained / self.changed) ** KEEN
-        begin = self.rng.choice(BINS, c.batch, p=(1 - ANYWHERE) * rate / rate.sum() + ANYWHERE / BINS)
-        return np.where(_windows(self.rng, begin, x.shape[1], c.changed), self.draw(c.batch), x), begin
+        begin = self.rng.choice(BINS, n, p=(1 - ANYWHERE) * rate / rate.sum() + ANYWHERE / BINS)
+        first = ((begin + self.rng.random(n)) / BINS * dims).astype(int)[:, None]
+        anew = np.where(_windows(self.rng, first, dims, self.config.changed), self.draw(n), x)
+        long = np.exp(self.rng.uniform(0, np.log(max(dims / 2, 1.0)), (n, 1))).round()
+        crossed = np.where(_within(first, long, dims), others[self.rng.integers(len(others), size=n)], x)
+        return np.where(self.rng.random((n, 1)) < CROSSED, crossed, anew), begin
 
     def _known_near(self, where: np.ndarray) -> np.ndarray:
         """How much less interest (n,) there is in behaviours (n, m) near to those of failures that are known."""
@@ -203,12 +225,16 @@ class _Search:
         return Atlas(x, severity, measures, self.calls, niches, _scale=self.scale)
 
 
-def _windows(rng: np.random.Generator, begin: np.ndarray, dims: int, most: float) -> np.ndarray:
-    """Which choices bool (n, dims) are drawn anew: one to a share of them, in a window from a bin (n,) of BINS on."""
-    n = len(begin)
+def _windows(rng: np.random.Generator, first: np.ndarray, dims: int, most: float) -> np.ndarray:
+    """Which choices bool (n, dims) are drawn anew: one to a share of them, in a window from first (n, 1) on."""
+    n = len(first)
     many = np.exp(rng.uniform(0, np.log(max(most * dims, 1.0)), n)).round()[:, None]
     long = np.maximum(np.exp(rng.uniform(0, np.log(dims), (n, 1))).round(), many)
-    first = ((begin + rng.random(n)) / BINS * dims).astype(int)[:, None]
-    inside = (np.arange(dims) >= first) & (np.arange(dims) < first + long)
+    inside = _within(first, long, dims)
     order = np.where(inside, rng.random((n, dims)), 2.0).argsort(1).argsort(1)
     return inside & (order < many)
+
+
+def _within(first: np.ndarray, long: np.ndarray, dims: int) -> np.ndarray:
+    """Which choices bool (n, dims) lie in windows from first (n, 1) on, so long (n, 1)."""
+    return np.asarray((np.arange(dims) >= first) & (np.arange(dims) < first + long))

@@ -1,13 +1,13 @@
-"""How near an event will come, as the world's latents foretell it: what splitting had better go by.
+"""How near an event will come, as the world's latents foretell it: what a swarm of dreams had better go by.
 
 A severity says how near an event is. Where failures come suddenly, those who are about to fail look like all others
-until it is too late to branch them, though their latents differ. Splitting stays unbiased whatever it goes by.
+until it is too late to branch them, though their latents differ. A swarm stays unbiased whatever it goes by.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,8 +17,8 @@ from gensim.rare.dreams import Dreams, Episodes
 RIDGES = (1e0, 1e1, 1e2, 1e3, 1e4, 1e5)
 PILOT = 1 << 62  # of a seed, from which the keys of what it is learned of are made
 SPREAD = 0.75  # of the spread of episodes' least severities: as much less is e times as near
-FLAT = 1e-4  # nearness that is told from none
-FURTHEST = 1e-3  # nearest that is foretold of those that have not failed
+SHARP = 1.4  # power of nearness by which a swarm goes
+FURTHEST = 1e-3  # least scale of severities
 CLOSER = 0.25  # share of episodes that are branched, to learn from what comes closer
 
 
@@ -29,56 +29,34 @@ class Foresight:
     Arguments:
         weights: float (latents + 2, k + 1), of the latents, the severity and one: of the next step, the next two, up to
             k; and, before the event counts, of the whole episode.
+        usual: float (k + 1,), the mean nearness of plain dreams, than which no guess is less.
         scale: of severities.
         calls: steps that it was learned of.
         share: of the variance of nearness, in episodes that it has not seen, what it explains.
     """
 
     weights: np.ndarray
+    usual: np.ndarray
     scale: float
     calls: int
     share: float
 
     def __call__(self, features: np.ndarray, left: np.ndarray, counts: np.ndarray) -> np.ndarray:
-        """Guesses (n,) of features (n, d + 2) where so many steps are left (n,), and the event counts or not (n,)."""
+        """Nearness (n,) of features (n, d + 2) where so many steps are left (n,), and the event counts or not (n,)."""
         most = self.weights.shape[1] - 1
         column = np.where(counts, np.clip(left, 1, most) - 1, most)
         near = np.take_along_axis(features @ self.weights, column[:, None], 1)[:, 0]
-        return np.maximum(-np.log(np.clip(near, FLAT, 1.0)) * self.scale, FURTHEST)
+        return np.clip(near, np.minimum(self.usual[column], 1.0), 1.0)
 
 
-@dataclass(frozen=True)
-class Foreseen:
-    """Dreams whose severity is what is foretold, until the event happens; see `gensim.rare.splitting.Simulator`."""
-
-    dreams: Dreams
-    foresight: Foresight
-
-    def begin(self, keys: np.ndarray) -> Episodes:
-        """First moments of episodes that depend on keys (n,) uint64."""
-        return self._seen(self.dreams.begin(keys))
-
-    def advance(self, moments: Episodes) -> Episodes:
-        """The moments one step later."""
-        return self._seen(self.dreams.advance(moments))
-
-    def branch(self, moments: Episodes, keys: np.ndarray) -> Episodes:
-        """The same pasts; futures that depend on new keys (n,) uint64."""
-        return self.dreams.branch(moments, keys)
-
-    def join(self, some: Sequence[Episodes]) -> Episodes:
-        """All rows of several moments, one after the other."""
-        return self.dreams.join(some)
-
-    def _seen(self, now: Episodes) -> Episodes:
-        return replace(now, severity=foretold(self.dreams, now, features(self.dreams, now), self.foresight))
+def foretold(dreams: Dreams, foresight: Foresight) -> Callable[[Episodes], np.ndarray]:
+    """What a swarm goes by; see `gensim.rare.swarm`."""
+    return lambda now: _near(dreams, now, features(dreams, now), foresight) ** SHARP
 
 
-def foretold(dreams: Dreams, now: Episodes, x: np.ndarray, foresight: Foresight) -> np.ndarray:
-    """Severities (n,) of moments with features x: their own where it happens or all is over, else guesses."""
-    left = dreams.horizon - now.rollout.elapsed
-    known = (now.severity <= 0) | (left <= 0)
-    return np.where(known, now.severity, foresight(x, left, _counts(dreams, now)))
+def _near(dreams: Dreams, now: Episodes, x: np.ndarray, foresight: Foresight) -> np.ndarray:
+    """Nearness (n,) of moments with features x."""
+    return foresight(x, dreams.horizon - now.rollout.elapsed, _counts(dreams, now))
 
 
 def foresee(dreams: Dreams, seed: int, many: int = 200, ahead: int = 12, generations: int = 4) -> Foresight:
@@ -146,7 +124,17 @@ def _fitted(dreams: Dreams, heard: list[_Heard], ahead: int) -> Foresight:
     early = np.zeros((len(weights), 1))
     if not counts.all():
         early, _ = _ridge(x[~counts], y[~counts, -1:], held[~counts])
-    return Foresight(np.concatenate([weights, early], 1), scale, sum(one.calls for one in heard), share)
+    return Foresight(
+        np.concatenate([weights, early], 1), _usual(pairs[0]), scale, sum(one.calls for one in heard), share
+    )
+
+
+def _usual(plain: tuple[np.ndarray, ...]) -> np.ndarray:
+    """Mean nearness (k + 1,) of plain dreams: the first columns where the event counts, the last one before."""
+    _, y, _, counts = plain
+    since = y[counts].mean(0) if counts.any() else np.ones(y.shape[1])
+    early = y[~counts, -1:].mean(0) if not counts.all() else since[-1:]
+    return np.maximum(np.concatenate([since[:-1], early]), FURTHEST)
 
 
 def _ridge(x: np.ndarray, y: np.ndarray, held: np.ndarray) -> tuple[np.ndarray, float]:
@@ -174,15 +162,13 @@ def _pairs(dreams: Dreams, heard: _Heard, ahead: int, scale: float) -> tuple[np.
 
 def _nearest(dreams: Dreams, heard: _Heard, found: Foresight, rng: np.random.Generator) -> Episodes:
     """As many moments as there are episodes: where the nearest of them first came as near as those all do."""
-
-    far: np.ndarray = np.full(heard.far.shape, np.inf)
+    near: np.ndarray = np.zeros(heard.far.shape)
     for t, (now, rows, x) in enumerate(zip(heard.moments, heard.rows, heard.features)):
-        far[t, rows] = np.where(now.done, np.inf, foretold(dreams, now, x, found))
-    far[heard.far <= 0] = np.inf
-    level = np.quantile(far.min(0), CLOSER)
-    near = np.flatnonzero(far.min(0) <= level)
-    chosen = rng.choice(near, far.shape[1])
-    when = (far <= level).argmax(0)[chosen]
+        near[t, rows] = np.where(now.done, 0.0, _near(dreams, now, x, found))
+    near[heard.far <= 0] = 0.0
+    level = np.quantile(near.max(0), 1 - CLOSER)
+    chosen = rng.choice(np.flatnonzero(near.max(0) >= level), near.shape[1])
+    when = (near >= level).argmax(0)[chosen]
     order = np.argsort(when, kind="stable")
     chosen, when = chosen[order], when[order]
     parts = [heard.moments[t].rows(np.searchsorted(heard.rows[t], chosen[when == t])) for t in np.unique(when)]
