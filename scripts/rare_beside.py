@@ -1,7 +1,7 @@
 #!/usr/bin/env python
-"""Splitting beside brute force: how probable an event of a shipped world is, by both, and what its failures are.
+"""A swarm beside brute force: how probable an event of a shipped world is, by both, and what its failures are.
 
-Brute force dreams so many episodes and counts; splitting may take a twentieth of those steps. All failures that it kept
+Brute force dreams so many episodes and counts; the swarm may take a twentieth of those steps. All failures that it kept
 are dreamed again in a new process, and tried in the simulator where one is there. Run again to go on.
 """
 
@@ -44,20 +44,16 @@ class Beside:
     """Steps of a dream."""
     dreams: int = 100_000
     """Of brute force."""
-    seed: int = 1_000_000
-    """Of its first dream, and of splitting."""
-    many: int = 220
-    """Dreams of a replicate at first."""
-    replicates: int = 6
-    """Of a round."""
-    rounds: int = 1
-    """Of splitting."""
-    share: float = 0.2
-    """Share of the dreams that are branched anew at a level."""
-    pilot: int = 400
-    """Dreams of a generation, from which it learns what the latents foretell."""
-    cases: int = 50
-    """Failures of each round that are kept, dreamed again, and tried in the simulator."""
+    seed: int = 2_000_000
+    """Of its first dream, and of the swarm."""
+    many: int = 398
+    """Dreams of a replicate."""
+    replicates: int = 10
+    """Of the swarm."""
+    pilot: int = 1000
+    """Dreams from which it learns what the latents foretell."""
+    cases: int = 20
+    """Failures that are kept, dreamed again, and tried in the simulator."""
     threads: int = 2
     """Threads of torch."""
     runs: Path = Path("runs/rare")
@@ -71,20 +67,20 @@ def main(config: Beside) -> None:
     torch.set_num_threads(config.threads)
     told: dict[str, Any] = {**circumstances(), "settings": {k: str(v) for k, v in asdict(config).items()}}
     told["brute force"] = by_force(config)
-    told["splitting"], cases = by_splitting(config)
-    told["share of steps"] = told["splitting"]["calls"] / told["brute force"]["steps"]
+    told["swarm"], cases = by_swarm(config)
+    told["share of steps"] = told["swarm"]["calls"] / told["brute force"]["steps"]
     told["cases"] = again(cases)
     write_json(config.out, told)
-    print(json.dumps({name: told[name] for name in ("brute force", "splitting", "share of steps", "cases")}, indent=1))
+    print(json.dumps({name: told[name] for name in ("brute force", "swarm", "share of steps", "cases")}, indent=1))
 
 
-def by_splitting(config: Beside) -> tuple[dict[str, Any], list[Path]]:
+def by_swarm(config: Beside) -> tuple[dict[str, Any], list[Path]]:
     """The estimate of `gensim rare estimate`, and the files of its failures."""
-    out = config.runs / f"{config.world}-{config.event}-splitting"
+    out = config.runs / f"{config.world}-{config.event}-{config.horizon}-swarm"
     command = ["gensim", "rare", "estimate", str(world_folder(f"gensim/{SPELLED[config.world]}-v0"))]
     command += ["--agent", f"agents/{config.world}", "--event", config.event, "--horizon", str(config.horizon)]
-    command += ["--many", str(config.many), "--replicates", str(config.replicates), "--rounds", str(config.rounds)]
-    command += ["--share", str(config.share), "--foresight", str(config.pilot), "--cases", str(config.cases)]
+    command += ["--many", str(config.many), "--replicates", str(config.replicates)]
+    command += ["--foresight", str(config.pilot), "--cases", str(config.cases)]
     command += ["--seed", str(config.seed), "--out", str(out), "--json"]
     told = json.loads(_run(command))
     told["half-width"] = (told["high"] - told["low"]) / 2 / told["p"]

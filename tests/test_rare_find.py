@@ -22,9 +22,10 @@ from gensim.rare.campaign import campaign
 from gensim.rare.cases import Case, replay
 from gensim.rare.choices import Choices
 from gensim.rare.find import Finding, find
-from gensim.rare.foresight import Foreseen, foresee
+from gensim.rare.foresight import foresee, foretold
 from gensim.rare.planted import planted
-from gensim.rare.splitting import Splitting, crowds
+from gensim.rare.splitting import Splitting
+from gensim.rare.swarm import Swarm, swarm
 
 pytest.importorskip("ribs")
 
@@ -129,17 +130,17 @@ def test_an_atlas_holds_different_failures_that_replay(tiny_world: Callable[...,
         atlas(own, paths[0] / "no", Finding(300, first=100), {})
 
 
-def test_foresight_leaves_splitting_unbiased(tiny_world: Callable[..., Path]) -> None:
+def test_a_swarm_of_dreams_is_unbiased(tiny_world: Callable[..., Path]) -> None:
     folder = tiny_world()
     own = dreams(folder, rare(folder, since=3))
-    told = foresee(own, 0, 40, ahead=4, generations=2)
+    told = foresee(own, 0, 80, ahead=4)
     assert told.calls > 0 and np.isfinite(told.weights).all() and told.weights.shape[1] == 5
     plain = own.begin(np.arange(3000, dtype=np.uint64))
     happened = np.zeros(3000, bool)
     for _ in range(12):
         plain = own.advance(plain)
         happened |= plain.severity <= 0
-    found = crowds(Foreseen(own, told), 1, Splitting(many=50, replicates=24))
+    found = swarm(own, foretold(own, told), 1, Swarm(100, 24))
     error = np.hypot(found.each.std(ddof=1) / np.sqrt(24), np.sqrt(happened.mean() / 3000))
     assert found.each.mean() == pytest.approx(happened.mean(), abs=4 * error)
     assert all(one.severity[0] <= 0 for one in found.failures)

@@ -63,13 +63,13 @@ class Estimate(Dreamed):
     replicates: int = 10
     """Independent estimates of a round, of whose differences the interval is made."""
     share: float = 0.3
-    """Share of the dreams that are branched anew at a level."""
+    """Share of the dreams that are branched anew at a level, where none foretells."""
     temperature: float = 1.0
     """Above 1, dreams are wilder, and weighed for it."""
     cases: int = 8
     """Failures of each round that are kept as files."""
     foresight: int = 0
-    """Dreams of a generation, of four, from which it learns first what the latents foretell; splitting goes by that."""
+    """Dreams from which it learns first what the latents foretell, 1000 or so, for a swarm instead of splitting."""
 
 
 @dataclass(frozen=True)
@@ -389,6 +389,6 @@ class _Levels:
 
         def shown(level: int, severity: float, p: float) -> None:
             self.bar.update()
-            self.bar.set_postfix(round=f"{index + 1}/{self.rounds}", severity=f"{severity:.3f}", p=f"<{p:.2g}")
+            self.bar.set_postfix(round=f"{index + 1}/{self.rounds}", severity=f"{severity:.3f}", p=f"{p:.2g}")
 
         return shown

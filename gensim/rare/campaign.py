@@ -40,8 +40,8 @@ def campaign(
     and estimate.json. The estimate's failures are the paths of the cases.
 
     Arguments:
-        foresight: dreams of each generation from which it is learned, first, what the latents foretell, by which a swarm
-            goes; its steps are counted. 0 splits, by the event's own severity.
+        foresight: dreams from which it is learned, first, what the latents foretell, by which a swarm goes; their steps
+            are counted. 0 splits, by the event's own severity.
 
     Raises:
         ValueError: if the folder holds rounds of something else, or fewer than one are asked for.

@@ -83,12 +83,13 @@ MIX = 0.75  # share of tries that go where failure is near; the rest where few h
 def find(look: Look, draw: Draw, config: Finding | None = None, shown: Shown | None = None) -> Atlas:
     """Failures that differ in behaviour, of near misses in many niches whose choices are changed in part.
 
-    Of many changes those are looked at that a guess of their behaviour speaks for. What is found says what can happen, not how probable it is.
+    Of many changes those are looked at that a guess of their behaviour speaks for. What is found says what can happen,
+    not how probable it is.
 
-    Reference: Quality Diversity: A New Frontier for Evolutionary Computation (Pugh et al., 2016),
+    References: Quality Diversity: A New Frontier for Evolutionary Computation (Pugh et al., 2016),
     doi:10.3389/frobt.2016.00040; Discovering the Elite Hypervolume by Leveraging Interspecies Correlation (Vassiliades
-    and Mouret, 2018), arXiv:1804.03906, for parts of another near miss; pyribs: A Bare-Bones Python Library for Quality Diversity Optimization (Tjanaka et
-    al., 2023), arXiv:2303.00191.
+    and Mouret, 2018), arXiv:1804.03906, for parts of another near miss; pyribs: A Bare-Bones Python Library for Quality
+    Diversity Optimization (Tjanaka et al., 2023), arXiv:2303.00191.
 
     Arguments:
         look: of choices (n, dims), severities (n,), which are 0 or less at the event, and measures of behaviour (n, m).
@@ -198,10 +199,10 @@ class _Search:
         return y[best], begin[best]
 
     def _changed(self, x: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Choices (n, dims), in part drawn anew or as others (k, dims) have them; the bins (n,) that changes begin in."""
+        """Choices (n, dims), in part drawn anew or as of others (k, dims), and the bins (n,) that changes begin in."""
         n, dims = x.shape
         rate = (self.gained / self.changed) ** KEEN
-        begin = self.rng.choice(BINS, n, p=(1 - ANYWHERE) * rate / rate.sum() + ANYWHERE / BINS)
+        begin: np.ndarray = self.rng.choice(BINS, n, p=(1 - ANYWHERE) * rate / rate.sum() + ANYWHERE / BINS)
         first = ((begin + self.rng.random(n)) / BINS * dims).astype(int)[:, None]
         anew = np.where(_windows(self.rng, first, dims, self.config.changed), self.draw(n), x)
         long = np.exp(self.rng.uniform(0, np.log(max(dims / 2, 1.0)), (n, 1))).round()

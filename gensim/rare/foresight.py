@@ -16,10 +16,9 @@ from gensim.rare.dreams import Dreams, Episodes
 
 RIDGES = (1e0, 1e1, 1e2, 1e3, 1e4, 1e5)
 PILOT = 1 << 62  # of a seed, from which the keys of what it is learned of are made
-SPREAD = 0.75  # of the spread of episodes' least severities: as much less is e times as near
+SPREAD = 1.0  # of the spread of episodes' least severities: as much less is e times as near
 SHARP = 1.4  # power of nearness by which a swarm goes
-FURTHEST = 1e-3  # least scale of severities
-CLOSER = 0.25  # share of episodes that are branched, to learn from what comes closer
+LEAST = 1e-3  # scale of severities, and usual nearness
 
 
 @dataclass(frozen=True)
@@ -51,41 +50,36 @@ class Foresight:
 
 def foretold(dreams: Dreams, foresight: Foresight) -> Callable[[Episodes], np.ndarray]:
     """What a swarm goes by; see `gensim.rare.swarm`."""
-    return lambda now: _near(dreams, now, features(dreams, now), foresight) ** SHARP
+
+    def near(now: Episodes) -> np.ndarray:
+        left = dreams.horizon - now.rollout.elapsed
+        return foresight(features(dreams, now), left, _counts(dreams, now)) ** SHARP
+
+    return near
 
 
-def _near(dreams: Dreams, now: Episodes, x: np.ndarray, foresight: Foresight) -> np.ndarray:
-    """Nearness (n,) of moments with features x."""
-    return foresight(x, dreams.horizon - now.rollout.elapsed, _counts(dreams, now))
-
-
-def foresee(dreams: Dreams, seed: int, many: int = 200, ahead: int = 12, generations: int = 4) -> Foresight:
-    """Learns what the latents foretell: of dreams, and of dreams that are branched where others seemed to come near.
-
-    A quarter of the episodes decides how smooth the guess is.
+def foresee(dreams: Dreams, seed: int, many: int = 1000, ahead: int = 8) -> Foresight:
+    """Learns of plain dreams what the latents foretell; a quarter of them decides how smooth the guess is.
 
     Reference: Ridge regression: biased estimation for nonorthogonal problems (Hoerl and Kennard, 1970),
     doi:10.1080/00401706.1970.10488634.
 
     Raises:
-        ValueError: if there are fewer than 8 dreams, a step ahead or a generation, or the event never counts.
+        ValueError: if there are fewer than 8 dreams or a step ahead, or the event never counts.
     """
-    if many < 8 or ahead < 1 or generations < 1:
-        raise ValueError(f"many={many}, ahead={ahead}, generations={generations}: give at least 8, 1 and 1")
+    if many < 8 or ahead < 1:
+        raise ValueError(f"many={many}, ahead={ahead}: give at least 8 and 1")
     if dreams.event.since >= dreams.horizon:
         since = dreams.event.since
         raise ValueError(
             f"{dreams.event.name} counts from step {since} on: give a longer horizon than {dreams.horizon}"
         )
-    rng, base = np.random.default_rng(seed), np.full(many, np.uint64(seed) ^ np.uint64(PILOT), np.uint64)
-    heard = [_heard(dreams, dreams.begin(fold(base, np.arange(many))))]
-    found = _fitted(dreams, heard, ahead)
-    for generation in range(1, generations):
-        start = _nearest(dreams, heard[-1], found, rng)
-        keys = fold(base[: len(start)], generation * many + np.arange(len(start)))
-        heard.append(_heard(dreams, dreams.branch(start, keys)))
-        found = _fitted(dreams, heard, ahead)
-    return found
+    heard = _heard(dreams, dreams.begin(fold(np.full(many, np.uint64(seed) ^ np.uint64(PILOT)), np.arange(many))))
+    scale = max(SPREAD * float(heard.far.min(0).std()), LEAST)
+    x, y, held, counts = _pairs(dreams, heard, ahead, scale)
+    weights, share = _ridge(x[counts], y[counts, :-1], held[counts])
+    early, _ = _ridge(x[~counts], y[~counts, -1:], held[~counts])
+    return Foresight(np.concatenate([weights, early], 1), _usual(y, counts), scale, heard.calls, share)
 
 
 @dataclass(frozen=True)
@@ -115,30 +109,16 @@ def _heard(dreams: Dreams, now: Episodes) -> _Heard:
     return _Heard(moments, rows, [features(dreams, one) for one in moments], np.stack(far))
 
 
-def _fitted(dreams: Dreams, heard: list[_Heard], ahead: int) -> Foresight:
-    """Weights of which a quarter of all episodes is foretold best, before the event counts and since."""
-    scale = max(SPREAD * float(heard[0].far.min(0).std()), FURTHEST)
-    pairs = [_pairs(dreams, one, ahead, scale) for one in heard]
-    x, y, held, counts = (np.concatenate(part) for part in zip(*pairs))
-    weights, share = _ridge(x[counts], y[counts, :-1], held[counts])
-    early = np.zeros((len(weights), 1))
-    if not counts.all():
-        early, _ = _ridge(x[~counts], y[~counts, -1:], held[~counts])
-    return Foresight(
-        np.concatenate([weights, early], 1), _usual(pairs[0]), scale, sum(one.calls for one in heard), share
-    )
-
-
-def _usual(plain: tuple[np.ndarray, ...]) -> np.ndarray:
-    """Mean nearness (k + 1,) of plain dreams: the first columns where the event counts, the last one before."""
-    _, y, _, counts = plain
-    since = y[counts].mean(0) if counts.any() else np.ones(y.shape[1])
-    early = y[~counts, -1:].mean(0) if not counts.all() else since[-1:]
-    return np.maximum(np.concatenate([since[:-1], early]), FURTHEST)
+def _usual(near: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Mean nearness (k + 1,): the first columns where the event counts, the last one before."""
+    since, early = (near[some].mean(0) if some.any() else np.ones(near.shape[1]) for some in (counts, ~counts))
+    return np.maximum(np.concatenate([since[:-1], early[-1:]]), LEAST)
 
 
 def _ridge(x: np.ndarray, y: np.ndarray, held: np.ndarray) -> tuple[np.ndarray, float]:
     """Weights (d, k) of features (m, d), by which those held out are foretold best, and the share that they explain."""
+    if held.all() or not held.any():  # too few to learn from
+        return np.zeros((x.shape[1], y.shape[1])), 0.0
     mean, best = y[~held].mean(0), (np.inf, np.zeros((x.shape[1], y.shape[1])))
     inner, told = x[~held].T @ x[~held], x[~held].T @ (y[~held] - mean)
     for ridge in RIDGES:
@@ -158,21 +138,6 @@ def _pairs(dreams: Dreams, heard: _Heard, ahead: int, scale: float) -> tuple[np.
     y = np.concatenate([near[t, rows[use]] for t, (rows, use) in enumerate(zip(heard.rows, some))])
     held = np.concatenate([rows[use] % 4 == 0 for rows, use in zip(heard.rows, some)])
     return x, y, held, np.concatenate([_counts(dreams, now)[use] for now, use in zip(heard.moments, some)])
-
-
-def _nearest(dreams: Dreams, heard: _Heard, found: Foresight, rng: np.random.Generator) -> Episodes:
-    """As many moments as there are episodes: where the nearest of them first came as near as those all do."""
-    near: np.ndarray = np.zeros(heard.far.shape)
-    for t, (now, rows, x) in enumerate(zip(heard.moments, heard.rows, heard.features)):
-        near[t, rows] = np.where(now.done, 0.0, _near(dreams, now, x, found))
-    near[heard.far <= 0] = 0.0
-    level = np.quantile(near.max(0), 1 - CLOSER)
-    chosen = rng.choice(np.flatnonzero(near.max(0) >= level), near.shape[1])
-    when = (near >= level).argmax(0)[chosen]
-    order = np.argsort(when, kind="stable")
-    chosen, when = chosen[order], when[order]
-    parts = [heard.moments[t].rows(np.searchsorted(heard.rows[t], chosen[when == t])) for t in np.unique(when)]
-    return dreams.join(parts)
 
 
 def _least(far: np.ndarray, ahead: int) -> np.ndarray:

@@ -17,7 +17,7 @@ from gensim.rare.splitting import Shown, Simulator, Split
 
 Near = Callable[[Any], np.ndarray]
 BRANCHED = 1 << 63  # of a seed, from which the keys of branches are made
-EVEN = 0.8  # share of a crowd that its priorities must be worth, or it is drawn anew
+EVEN = 0.85  # share of a crowd that its priorities must be worth, or it is drawn anew
 
 
 @dataclass(frozen=True)
