@@ -25,6 +25,7 @@ from gensim.rare.find import Finding, find
 from gensim.rare.foresight import foresee, foretold
 from gensim.rare.planted import planted
 from gensim.rare.splitting import Splitting
+from gensim.rare.surrogate import Surrogate
 from gensim.rare.swarm import Swarm, swarm
 
 pytest.importorskip("ribs")
@@ -128,6 +129,49 @@ def test_an_atlas_holds_different_failures_that_replay(tiny_world: Callable[...,
         atlas(own, tmp_path, Finding(300, first=100), {})
     with pytest.raises(OSError, match="cannot be written into"):
         atlas(own, paths[0] / "no", Finding(300, first=100), {})
+
+
+def test_a_search_that_was_stopped_goes_on(tiny_world: Callable[..., Path], tmp_path: Path) -> None:
+    folder = tiny_world()
+    own, config = dreams(folder, rare(folder)), Finding(300, first=100, cells=50)
+    whole = atlas(own, tmp_path / "whole", config, {}, most=5)
+
+    def stop(calls: int, different: int, least: float) -> None:
+        if calls >= 200:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        atlas(own, tmp_path / "part", config, {}, most=5, shown=stop)
+    searched = tmp_path / "part" / "searched.jsonl"
+    kept = searched.read_text()
+    assert len(kept.splitlines()) == 4  # settings, 100 and twice 50
+    with searched.open("a") as file:
+        file.write("[[0.25, 0.")  # killed while it wrote
+    with pytest.raises(ValueError, match="other settings"):
+        atlas(own, tmp_path / "part", Finding(300, first=100, cells=50, seed=1), {})
+    again = atlas(own, tmp_path / "part", config, {}, most=5)
+    assert again["cases"] == whole["cases"] and not searched.exists()
+    for name in (one["case"] for one in again["cases"]):
+        assert (tmp_path / "part" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    with pytest.raises(ValueError, match="holds cases already"):
+        atlas(own, tmp_path / "part", config, {})
+
+
+def test_a_surrogate_learns_what_choices_add() -> None:
+    rng = np.random.default_rng(0)
+
+    def behaves(x: np.ndarray) -> np.ndarray:
+        return np.stack([x[:, :5].sum(1) / np.sqrt(5), np.where(x[:, 5] > 0.5, 1.0, -0.4)], 1)
+
+    for dims, many in ((8, 3000), (600, 2000)):  # more looked at than unknowns, and fewer
+        guess, x = Surrogate(), rng.standard_normal((many, dims))
+        guess.tell(x, behaves(x), np.abs(behaves(x)).sum(1))
+        y = np.where(rng.random(x.shape) < 0.3, rng.standard_normal(x.shape), x)
+        truly, said = behaves(y) - behaves(x), guess.change(x, y)
+        assert 1 - ((said - truly) ** 2).mean() / truly.var() > (0.9 if dims == 8 else 0.4)
+    where = behaves(rng.standard_normal((200, 8)))
+    error = guess.severity(where) - np.abs(where).sum(1)
+    assert np.abs(error).mean() < 0.2
 
 
 def test_a_swarm_of_dreams_is_unbiased(tiny_world: Callable[..., Path]) -> None:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from gensim.core.circumstances import circumstances
-from gensim.core.files import writable, write_json
+from gensim.core.files import parse_json, writable, write_json
 from gensim.rare.cases import kept
 from gensim.rare.dreams import Dreams, Episodes
-from gensim.rare.find import Finding, Shown, find
+from gensim.rare.find import Finding, Look, Shown, find
 
 KEYS = 1 << 40  # keys are below, so that a case of many is still small
 MEASURES = ("step", "return", "first action", "second action")  # the last two as means; of one action, only that
@@ -65,20 +66,55 @@ class Keys:
         return now
 
 
+class Remembered:
+    """What was looked at so far, a batch a line of a file: a search that was stopped is told it again, and goes on.
+
+    Arguments:
+        look: what is asked for what the file does not hold.
+        path: of the file.
+        settings: of the search; its first line.
+
+    Raises ValueError where the file is of another search.
+    """
+
+    def __init__(self, look: Look, path: Path, settings: Mapping[str, Any]) -> None:
+        self.look, self.path = look, path
+        whole = [line for line in path.read_text().splitlines(True) if line.endswith("\n")] if path.exists() else []
+        if whole and parse_json(whole[0].encode()) != settings:
+            raise ValueError(f"{path} is of a search with other settings: give another folder, or delete it")
+        self.told = [parse_json(line.encode()) for line in whole[1:]]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(whole) or json.dumps(settings) + "\n")  # without a line that was half written
+
+    def __call__(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Severities (n,) and measures (n, m)."""
+        if self.told:
+            severity, measures = self.told.pop(0)
+            return np.array(severity, float), np.array(measures, float)
+        found = self.look(x)
+        with self.path.open("a") as file:
+            file.write(json.dumps([part.tolist() for part in found]) + "\n")
+        return found
+
+
 def atlas(
     dreams: Dreams, out: Path, config: Finding, about: Mapping[str, Any], most: int = 24, shown: Shown | None = None
 ) -> dict[str, Any]:
     """Searches, writes a case of each of at most so many different failures, and atlas.json, which is returned.
 
+    A search that was stopped goes on.
+
     Raises:
-        ValueError: if severities are not finite, measures never differ, or the folder holds cases already.
+        ValueError: if severities are not finite, measures never differ, or the folder holds another search.
         OSError: if the folder cannot be written into.
     """
     writable(out)
-    if any((out / "cases").glob("*.json")):
+    searched = out / "searched.jsonl"
+    if (out / "atlas.json").exists() or (any((out / "cases").glob("*.json")) and not searched.exists()):
         raise ValueError(f"{out} holds cases already: give another folder, or delete it")
     keys = Keys(dreams, np.random.default_rng([config.seed, 1]))
-    found = find(keys.look, keys.draw, config, shown)
+    look = Remembered(keys.look, searched, {**about, "search": asdict(config)})
+    found = find(look, keys.draw, config, shown)
     chosen = found.different()[:most]
     cases = []
     for i, one in enumerate(chosen):
@@ -88,6 +124,7 @@ def atlas(
     told = {**circumstances(), **about, "calls": found.calls, "failures": len(found.failures), "niches": found.niches}
     told |= {"different": len(found.different()), "cases": cases}
     write_json(out / "atlas.json", told)
+    searched.unlink()
     return told
 
 

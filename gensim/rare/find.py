@@ -93,7 +93,8 @@ def find(look: Look, draw: Draw, config: Finding | None = None, shown: Shown | N
 
     Arguments:
         look: of choices (n, dims), severities (n,), which are 0 or less at the event, and measures of behaviour (n, m).
-        draw: so many choices (n, dims) of the reference law, whose parts are independent.
+        draw: so many choices (n, dims) of the reference law, whose parts are independent: standard normal numbers, or
+            keys as whole numbers.
         shown: is told the calls, the failures that differ, and the least severity so far.
 
     Raises:
@@ -115,7 +116,8 @@ class _Search:
     def __init__(self, look: Look, draw: Draw, config: Finding) -> None:
         self.look, self.draw, self.config, self.Archive = look, draw, config, _archive()
         self.rng = np.random.default_rng(config.seed)
-        self.calls, self.least, self.guess = 0, np.inf, Surrogate()
+        self.calls, self.least = 0, np.inf
+        self.guess: Surrogate | None = None  # of keys, which say nothing by their size, nothing is guessed
         self.failed: list[tuple[np.ndarray, float, np.ndarray]] = []
         self.known = np.zeros((0, 1))  # where failures are that differ, scaled
 
@@ -151,6 +153,7 @@ class _Search:
 
     def _open(self, x: np.ndarray, many: int) -> None:
         c = self.config
+        self.guess = Surrogate() if x.dtype.kind == "f" else None
         ways = self.rng.standard_normal((c.cells, many))
         ways *= c.radius * self.rng.random((c.cells, 1)) ** (1 / many) / np.linalg.norm(ways, axis=1, keepdims=True)
         ends = [(-c.radius, c.radius)] * many
@@ -164,7 +167,8 @@ class _Search:
     def _tell(self, x: np.ndarray, severity: np.ndarray, measures: np.ndarray) -> np.ndarray:
         """Near misses go to their niches, failures to where they are kept; which (n,) were worth it."""
         where = (measures - self.middle) / self.scale
-        self.guess.tell(x, where, severity)
+        if self.guess is not None:
+            self.guess.tell(x, where, severity)
         for i in np.flatnonzero(severity <= 0):
             self.failed.append((x[i], float(severity[i]), measures[i]))
             if not len(self.known) or np.abs(self.known - where[i]).max(1).min() > 0.3:
@@ -190,6 +194,8 @@ class _Search:
         law = MIX * eager / eager.sum() + (1 - MIX) * new / new.sum()
         parents = self.rng.choice(len(niche), c.batch, p=law)
         np.add.at(self.tries, niche[parents], 1)
+        if self.guess is None:
+            return self._changed(held["choices"][parents], held["choices"])
         parents = np.repeat(parents, SCREENED)
         x = held["choices"][parents]
         y, begin = self._changed(x, held["choices"])
@@ -202,7 +208,7 @@ class _Search:
         """Choices (n, dims), in part drawn anew or as of others (k, dims), and the bins (n,) that changes begin in."""
         n, dims = x.shape
         rate = (self.gained / self.changed) ** KEEN
-        begin: np.ndarray = self.rng.choice(BINS, n, p=(1 - ANYWHERE) * rate / rate.sum() + ANYWHERE / BINS)
+        begin = np.asarray(self.rng.choice(BINS, n, p=(1 - ANYWHERE) * rate / rate.sum() + ANYWHERE / BINS))
         first = ((begin + self.rng.random(n)) / BINS * dims).astype(int)[:, None]
         anew = np.where(_windows(self.rng, first, dims, self.config.changed), self.draw(n), x)
         long = np.exp(self.rng.uniform(0, np.log(max(dims / 2, 1.0)), (n, 1))).round()
