@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from gensim.rare.explore import explore
+from gensim.rare.flow import Flowed, flowed
 from gensim.rare.mixture import Mixture, begun, closer, pooled
 from gensim.rare.problem import Problem
 from gensim.rare.result import Estimate, nothing, weighed
@@ -12,11 +13,17 @@ from gensim.rare.result import Estimate, nothing, weighed
 LEAST = 2000  # calls, of which finding the ways to fail takes up to three quarters
 
 
-def estimate(problem: Problem, rng: np.random.Generator, calls: int = 20_000, refine: int = 4) -> Estimate:
+def estimate(
+    problem: Problem, rng: np.random.Generator, calls: int = 20_000, refine: int = 4, flow: bool = False
+) -> Estimate:
     """The probability of a problem's event, in at most so many calls.
 
     Up to two thirds of the calls go to splitting, which finds where failures are; some to bringing the mixture closer
     to them; the rest are drawn from the mixture, independently of all before, and are all that the estimate is made of.
+
+    Arguments:
+        flow: whether a flow learns from the failures, too, for half of what is drawn then; it takes zuko, of the extra
+            "ood", and seconds.
 
     Raises:
         ValueError: if there are fewer than LEAST calls.
@@ -35,6 +42,11 @@ def estimate(problem: Problem, rng: np.random.Generator, calls: int = 20_000, re
         fars.append(problem(tried[-1][1]))
         drawn, w = pooled(tried)
         mixture = closer(mixture, drawn, np.concatenate(fars), w)
-    last = mixture.sample(calls - (problem.calls - asked), rng)
+    proposal: Mixture | Flowed = mixture
+    if flow:
+        drawn, w = pooled(tried)
+        fails = np.concatenate(fars) <= 0
+        proposal = flowed(mixture, drawn[fails], w[fails], rng)
+    last = proposal.sample(calls - (problem.calls - asked), rng)
     failed = problem(last) <= 0
-    return weighed(mixture.log_weight(last), failed, last, problem.calls)
+    return weighed(proposal.log_weight(last), failed, last, problem.calls)

@@ -100,7 +100,7 @@ def _middle(x: np.ndarray, far: np.ndarray, w: np.ndarray, chain: float = 1.0) -
     chance of so few draws, `chain` of which count as one (James and Stein, 1961).
     """
     failed = far <= 0
-    even = _tempered(w[failed])
+    even = evened(w[failed])
     mean, dims = even @ x[failed], x.shape[1]
     if len(x) < 2 * dims:
         return mean
@@ -113,7 +113,7 @@ def _middle(x: np.ndarray, far: np.ndarray, w: np.ndarray, chain: float = 1.0) -
     return along + max(0.0, 1 - chance / ((across**2).sum() + 1e-12)) * across
 
 
-def _tempered(w: np.ndarray, least: float = 0.2) -> np.ndarray:
+def evened(w: np.ndarray, least: float = 0.2) -> np.ndarray:
     """Weights (n,) that sum to one, made as even as it takes for a share of them to count."""
     for power in (1.0, 0.7, 0.5, 0.35, 0.25, 0.15, 0.08, 0.0):
         even = (w / w.max()) ** power
