@@ -166,9 +166,8 @@ def _estimate(options: Estimate) -> int:
         return 0
     if told.p > 0:
         print(f"{options.event}: p = {told.p:.3g} ({told.low:.3g} to {told.high:.3g}), {told.calls:,} dreamed steps")
-        worth = (
-            f"worth {told.effective:.0f} failures by chance" if told.effective < 1e9 else "all replicates say the same"
-        )
+        sure = told.effective >= 1e9
+        worth = "all replicates say the same" if sure else f"worth {told.effective:.0f} failures by chance"
         print(f"{worth}; largest replicate's share {told.largest:.0%}")
     else:
         print(f"{options.event}: {told.calls:,} dreamed steps cannot say how probable it is: give more, or --rounds")

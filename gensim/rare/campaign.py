@@ -57,9 +57,8 @@ def campaign(
     found = [Path(out / name) for one in done for name in one["cases"]]
     likely = [Case.load(path).log_p for path in found]
     doubts = tuple(dict.fromkeys(doubt for one in done for doubt in one["doubts"]))
-    told = replicated(
-        each, (learned.calls if learned else 0) + sum(one["calls"] for one in done), found, likely, doubts
-    )
+    calls = sum(one["calls"] for one in done) + (learned.calls if learned else 0)
+    told = replicated(each, calls, found, likely, doubts)
     kind = {"replicates": len(each), "failures": [str(path.relative_to(out)) for path in found]}
     best = {"likeliest": None if told.likeliest is None else str(told.likeliest.relative_to(out))}
     write_json(out / "estimate.json", {**told.told(), **kind, **best, **settings, **circumstances()})

@@ -73,10 +73,8 @@ class Atlas:
 TIRING, EAGER = 0.02, 0.03  # of severity: a try in vain costs as much; so much less is e times as often tried
 KEEN = 4.0  # how much more often changes begin where they are worth more
 BINS, ANYWHERE = 16, 0.2  # where changes begin; share of them that begin anywhere, whatever it was worth
-SCREENED, CROSSED = (
-    20,
-    0.5,
-)  # changes that the best guess is taken of; share of them that take parts of another near miss
+SCREENED = 20  # changes of which the one with the best guess is looked at
+CROSSED = 0.5  # share of changes that take a part of another near miss
 MIX = 0.75  # share of tries that go where failure is near; the rest where few have been
 
 
