@@ -90,6 +90,22 @@ class Walks:
         return Walk(*(np.concatenate([getattr(one, f.name) for one in some]) for f in fields(Walk)))
 
 
+@dataclass
+class Flats(Walks):
+    """Walks of which the severity says nothing."""
+
+    said: float = 3.0
+
+    def begin(self, keys: np.ndarray) -> Walk:
+        return Flat(**vars(super().begin(keys)), said=self.said)
+
+    def advance(self, walk: Walk) -> Walk:
+        return Flat(**vars(super().advance(walk)), said=self.said)
+
+    def join(self, some: Sequence[Walk]) -> Walk:
+        return Flat(**vars(super().join(some)), said=self.said)
+
+
 class Forgetful(Walks):
     """The same, but a branch's policy has forgotten what was before."""
 
@@ -148,20 +164,10 @@ def test_equal_seeds_are_equal_and_grain_keeps_the_answer() -> None:
 
 
 def test_what_cannot_be_split_is_said() -> None:
-    class Bad(Walks):
-        said = 3.0
-
-        def begin(self, keys: np.ndarray) -> Walk:
-            return Flat(**vars(super().begin(keys)), said=self.said)
-
-        def advance(self, walk: Walk) -> Walk:
-            return Flat(**vars(super().advance(walk)), said=self.said)
-
     with pytest.raises(ValueError, match=r"least severity is 3\.0 in all"):
-        split(Bad(), 0, Splitting(many=10, replicates=2))
-    Bad.said = float("nan")
+        split(Flats(), 0, Splitting(many=10, replicates=2))
     with pytest.raises(ValueError, match="severity is not finite"):
-        split(Bad(), 0, Splitting(many=10, replicates=2))
+        split(Flats(said=float("nan")), 0, Splitting(many=10, replicates=2))
 
     class Stuck(Walks):
         """Nobody climbs higher than to 3."""

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from test_rare_splitting import GOAL, STEPS, Flat, Forgetful, Walk, Walks, exactly
+from test_rare_splitting import GOAL, STEPS, Flats, Forgetful, Walk, Walks, exactly
 
 from gensim.rare.swarm import Swarm, swarm
 
@@ -56,23 +56,10 @@ def test_equal_seeds_are_equal_swarms() -> None:
 
 
 def test_what_a_swarm_cannot_do_is_said() -> None:
-    class Bad(Walks):
-        said = 3.0
-
-        def begin(self, keys: np.ndarray) -> Walk:
-            return Flat(**vars(super().begin(keys)), said=self.said)
-
-        def advance(self, walk: Walk) -> Walk:
-            return Flat(**vars(super().advance(walk)), said=self.said)
-
-        def join(self, some) -> Walk:  # type: ignore[no-untyped-def]
-            return Flat(**vars(super().join(some)), said=self.said)
-
     with pytest.raises(ValueError, match=r"severity is 3\.0 in all episodes"):
-        swarm(Bad(), near, 0, Swarm(10, 2))
-    Bad.said = float("nan")
+        swarm(Flats(), near, 0, Swarm(10, 2))
     with pytest.raises(ValueError, match="severity is not finite"):
-        swarm(Bad(), near, 0, Swarm(10, 2))
+        swarm(Flats(said=float("nan")), near, 0, Swarm(10, 2))
     for guess in (0.0, float("nan")):
         with pytest.raises(ValueError, match="nearness is not finite and above 0"):
             swarm(Walks(), lambda walk, guess=guess: np.full(len(walk), guess), 0, Swarm(10, 2))

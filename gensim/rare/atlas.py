@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from gensim.core.circumstances import circumstances
-from gensim.core.files import parse_json, writable, write_json
+from gensim.core.files import atomic_path, parse_json, writable, write_json
 from gensim.rare.cases import kept
 from gensim.rare.dreams import Dreams, Episodes
 from gensim.rare.find import Finding, Look, Shown, find
@@ -84,7 +84,8 @@ class Remembered:
             raise ValueError(f"{path} is of a search with other settings: give another folder, or delete it")
         self.told = [parse_json(line.encode()) for line in whole[1:]]
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("".join(whole) or json.dumps(settings) + "\n")  # without a line that was half written
+        with atomic_path(path) as part:  # without a line that was half written
+            part.write_text("".join(whole) or json.dumps(settings) + "\n")
 
     def __call__(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Severities (n,) and measures (n, m)."""
@@ -92,6 +93,8 @@ class Remembered:
             severity, measures = self.told.pop(0)
             return np.array(severity, float), np.array(measures, float)
         found = self.look(x)
+        if not all(np.isfinite(part).all() for part in found):
+            return found  # which the search refuses
         with self.path.open("a") as file:
             file.write(json.dumps([part.tolist() for part in found]) + "\n")
         return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -51,7 +52,7 @@ def campaign(
         raise ValueError(f"rounds={rounds}, cases={cases}, seed={seed}: give at least 1, 0 and 0")
     writable(out)
     settings = {**about, "seed": seed, "splitting": asdict(config)} | ({"foresight": foresight} if foresight else {})
-    learned = _foreseen(dreams, out, seed, foresight) if foresight else None
+    learned = _foreseen(dreams, out, seed, foresight, settings) if foresight else None
     done = [_round(dreams, learned, out, i, config, settings, cases, progress) for i in range(rounds)]
     each = np.concatenate([one["each"] for one in done])
     found = [Path(out / name) for one in done for name in one["cases"]]
@@ -65,17 +66,19 @@ def campaign(
     return told
 
 
-def _foreseen(dreams: Dreams, out: Path, seed: int, many: int) -> Foresight:
+def _foreseen(dreams: Dreams, out: Path, seed: int, many: int, settings: Mapping[str, Any]) -> Foresight:
     """What the latents foretell, learned once for a folder."""
     path = out / "foresight.safetensors"
     if path.exists():
-        tensors, _ = load_tensors(path)
+        tensors, kept = load_tensors(path)
+        if kept.get("settings") != json.dumps(settings):
+            raise ValueError(f"{path} was learned for other settings: give another folder, or delete it")
         scale, calls, share = (float(one) for one in tensors["about"])
         return Foresight(tensors["weights"].numpy(), tensors["usual"].numpy(), scale, int(calls), share)
     told = foresee(dreams, seed, many)
     about = torch.tensor([told.scale, told.calls, told.share], dtype=torch.float64)
-    kept = {"weights": torch.from_numpy(told.weights), "usual": torch.from_numpy(told.usual), "about": about}
-    save_tensors(path, kept)
+    tensors = {"weights": torch.from_numpy(told.weights), "usual": torch.from_numpy(told.usual), "about": about}
+    save_tensors(path, tensors, {"settings": json.dumps(settings)})
     return told
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from gensim.rare.explore import explore
-from gensim.rare.flow import Flowed, flowed
 from gensim.rare.mixture import Mixture, begun, closer, pooled
 from gensim.rare.problem import Problem
 from gensim.rare.result import Estimate, nothing, weighed
@@ -42,8 +43,10 @@ def estimate(
         fars.append(problem(tried[-1][1]))
         drawn, w = pooled(tried)
         mixture = closer(mixture, drawn, np.concatenate(fars), w)
-    proposal: Mixture | Flowed = mixture
+    proposal: Any = mixture
     if flow:
+        from gensim.rare.flow import flowed
+
         drawn, w = pooled(tried)
         fails = np.concatenate(fars) <= 0
         proposal = flowed(mixture, drawn[fails], w[fails], rng)

@@ -62,7 +62,7 @@ def flowed(mixture: Mixture, x: np.ndarray, w: np.ndarray, rng: np.random.Genera
         flow = VectorFlow(VectorConfig(x.shape[1], transforms=2, width=48))
         seen = torch.from_numpy(x).float()
         at = torch.from_numpy(rng.choice(np.flatnonzero(~held), (STEPS, BATCH), p=even[~held] / even[~held].sum()))
-        flow.prepare(seen[at.flatten()[: 8 * len(x)]])
+        flow.prepare(seen[at.flatten()])
         judged = torch.from_numpy(rng.choice(np.flatnonzero(held), 2000, p=even[held] / even[held].sum()))
         _fitted(flow, seen, at, judged)
     return Flowed(flow.eval(), mixture)

@@ -75,6 +75,8 @@ def foresee(dreams: Dreams, seed: int, many: int = 1000, ahead: int = 8) -> Fore
             f"{dreams.event.name} counts from step {since} on: give a longer horizon than {dreams.horizon}"
         )
     heard = _heard(dreams, dreams.begin(fold(np.full(many, np.uint64(seed) ^ np.uint64(PILOT)), np.arange(many))))
+    if np.isnan(heard.far).any():
+        raise ValueError("a severity is not finite: return a number for every row")
     scale = max(SPREAD * float(heard.far.min(0).std()), LEAST)
     x, y, held, counts = _pairs(dreams, heard, ahead, scale)
     weights, share = _ridge(x[counts], y[counts, :-1], held[counts])
