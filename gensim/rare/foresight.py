@@ -122,7 +122,8 @@ def _ridge(x: np.ndarray, y: np.ndarray, held: np.ndarray) -> tuple[np.ndarray, 
     if held.all() or not held.any():  # too few to learn from
         return np.zeros((x.shape[1], y.shape[1])), 0.0
     mean, best = y[~held].mean(0), (np.inf, np.zeros((x.shape[1], y.shape[1])))
-    inner, told = x[~held].T @ x[~held], x[~held].T @ (y[~held] - mean)
+    learn = x[~held]
+    inner, told = (learn.T @ learn).astype(float), learn.T @ (y[~held] - mean)
     for ridge in RIDGES:
         weights = np.linalg.solve(inner + ridge * np.eye(len(inner)), told)
         weights[-1] += mean
@@ -156,4 +157,5 @@ def _counts(dreams: Dreams, now: Episodes) -> np.ndarray:
 
 def features(dreams: Dreams, now: Episodes) -> np.ndarray:
     """What a guess is made of: latents, the severity and one (n, d + 2)."""
-    return np.concatenate([dreams.latent(now), now.severity[:, None], np.ones((len(now), 1))], 1)
+    own = np.stack([now.severity, np.ones(len(now))], 1)
+    return np.concatenate([dreams.latent(now), own], 1, dtype=np.float32)  # half the memory
